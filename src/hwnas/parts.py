@@ -1,0 +1,223 @@
+"""Find a part by name: the folder is the registry, the file name is the key, the constructor is the schema.
+
+A part is written in a configuration as a spec: `nsga2`, or `{nsga2: {population: 50}}`, or, where several folders are
+possible, `{hardware.measured: {threads: 1}}`. A dotted name that starts with no folder of ours, `my_pkg.my_module`,
+loads somebody else's part. The first name in a file's `__all__` is its part. Nested parts resolve the same way: a
+constructor parameter whose type is a `contract` takes a spec.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib
+import importlib.util
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hwnas.errors import ConfigError, nearest
+
+FOLDERS = ("families", "quality", "hardware", "algorithms", "weights", "data", "runtimes", "formats")
+GIVEN = ("family", "data", "weights", "device", "folder", "seed", "torch_device")
+"""What a constructor may ask for and is given by the experiment, unless the user sets it."""
+
+Spec = dict[str, dict[str, Any]]
+"""One name and its options, JSON-able: what travels to another process."""
+
+ROOT = Path(__file__).parent
+
+Class = TypeVar("Class", bound=type)
+
+
+def contract(*folders: str) -> Callable[[Class], Class]:
+    """Marks a protocol as the contract of one or more folders, so that constructors typed with it take specs."""
+
+    def mark(cls: Class) -> Class:
+        cls.__parts__ = folders  # type: ignore[attr-defined]  # set after creation: it is no member of the protocol
+        return cls
+
+    return mark
+
+
+@functools.cache
+def names(folder: str) -> tuple[str, ...]:
+    """The parts of one folder, sorted: every file whose name has no leading underscore."""
+    files = sorted((ROOT / folder).glob("[!_]*.py"))
+    return tuple(file.stem for file in files)
+
+
+@functools.cache
+def describe(folder: str, name: str) -> str:
+    """The first docstring line of a part, read without importing it (and so without torch)."""
+    tree = ast.parse((ROOT / folder / f"{name}.py").read_text(encoding="utf-8"))
+    text = ast.get_docstring(tree) or ""
+    return text.splitlines()[0] if text else ""
+
+
+def locate(name: str, folders: Sequence[str], path: str = "") -> str:
+    """The module that a part's name stands for, such as `hwnas.quality.shared`.
+
+    Raises:
+        ConfigError: no such part; says which there are.
+    """
+    for folder in folders:
+        bare = name.removeprefix(f"{folder}.")
+        if bare in names(folder):
+            return f"hwnas.{folder}.{bare}"
+    head = name.partition(".")[0]
+    if "." in name and head not in FOLDERS:
+        try:
+            found = importlib.util.find_spec(name)
+        except ModuleNotFoundError:
+            found = None
+        if found is not None:
+            return name
+        raise ConfigError(f"no module {name!r} can be imported; is it installed and on PYTHONPATH?", path=path)
+    known = [known for folder in folders for known in (names(folder) if len(folders) == 1 else qualified(folder))]
+    kind = " or ".join(folder.rstrip("s") if folder == "algorithms" else folder for folder in folders)
+    raise ConfigError(f"unknown part {name!r} of {kind}; {nearest(name, known)}", path=path)
+
+
+def qualified(folder: str) -> list[str]:
+    """The parts of a folder with the folder's name in front, as goals write them."""
+    return [f"{folder}.{name}" for name in names(folder)]
+
+
+def find(name: str, folders: Sequence[str], path: str = "") -> type:
+    """The class of a part. An import error inside the part's file is shown as it is, not as "unknown"."""
+    module = importlib.import_module(locate(name, folders, path))
+    public = getattr(module, "__all__", None)
+    if not public:
+        raise ConfigError(f"module {module.__name__!r} lists no part: its `__all__` is missing or empty", path=path)
+    return typing.cast(type, getattr(module, public[0]))
+
+
+def split(spec: Any, path: str = "") -> tuple[str, dict[str, Any]]:
+    """A spec as (name, options). Accepts `name`, `{name: options}` and `{name: null}`."""
+    if isinstance(spec, str):
+        return spec, {}
+    if isinstance(spec, Mapping) and len(spec) == 1:
+        ((name, options),) = spec.items()
+        if isinstance(name, str) and (options is None or isinstance(options, Mapping)):
+            return name, dict(options or {})
+        raise ConfigError(f"the options of {name!r} must be a mapping, not {options!r}", path=path)
+    raise ConfigError(f"expected a name or {{name: options}} with one name, got {spec!r}", path=path)
+
+
+def make(folder: str | Sequence[str], spec: Any, given: Mapping[str, Any] | None = None, path: str = "") -> Any:
+    """Build a part from its spec, checking every option against the constructor's signature.
+
+    Args:
+        folder: where to look; several folders for a goal's metric (`("quality", "hardware")`).
+        spec: a name, `{name: options}`, or an object that is a part already.
+        given: the experiment's own family, data, weights, …, for constructors that ask for them.
+        path: where the spec stands in the configuration, for messages.
+
+    Raises:
+        ConfigError: unknown part or option, or an option of the wrong type.
+    """
+    if not isinstance(spec, str | Mapping):
+        return spec
+    folders = (folder,) if isinstance(folder, str) else tuple(folder)
+    name, options = split(spec, path)
+    cls = find(name, folders, path)
+    here = f"{path}.{name}" if path else name
+    parameters = schema(cls)
+    ready: dict[str, Any] = {}
+    for option, value in options.items():
+        if option not in parameters:
+            own = [known for known in parameters if known not in GIVEN or parameters[known].default is not _EMPTY]
+            raise ConfigError(f"unknown option {option!r} of {name!r}; {nearest(option, own)}", path=f"{here}.{option}")
+        ready[option] = convert(value, parameters[option].annotation, given, f"{here}.{option}")
+    for option, parameter in parameters.items():
+        if option in ready:
+            continue
+        if option in GIVEN and given is not None and option in given:
+            ready[option] = given[option]
+        elif parameter.default is _EMPTY:
+            need = "the experiment names none" if option in GIVEN else "it has no default"
+            raise ConfigError(f"{name!r} needs {option!r}, and {need}", path=here)
+    try:
+        return cls(**ready)
+    except ConfigError as error:
+        raise (error if error.path else ConfigError(str(error), path=here)) from None
+    except (TypeError, ValueError) as error:
+        if isinstance(error, ConfigError) or type(error).__module__.startswith("hwnas"):
+            raise
+        raise ConfigError(str(error), path=here) from error
+
+
+_EMPTY = inspect.Parameter.empty
+
+
+@functools.cache
+def schema(cls: type) -> dict[str, inspect.Parameter]:
+    """The options of a part: its constructor's parameters, with type hints resolved."""
+    hints = typing.get_type_hints(cls if is_dataclass(cls) else cls.__init__)
+    parameters = inspect.signature(cls).parameters
+    return {name: value.replace(annotation=hints.get(name, Any)) for name, value in parameters.items()}
+
+
+def convert(value: Any, hint: Any, given: Mapping[str, Any] | None, path: str) -> Any:
+    """One option's value as its constructor wants it: nested specs become parts, the rest is checked by type."""
+    folders = _folders_of(hint)
+    if folders and value is not None:
+        return make(folders, value, given, path)
+    from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+
+    try:
+        adapter = TypeAdapter(hint, config=ConfigDict(strict=True, arbitrary_types_allowed=True))
+    except PydanticUserError:
+        adapter = TypeAdapter(hint)
+    try:
+        return adapter.validate_python(_listed(value, hint))
+    except ValidationError as error:
+        wanted = getattr(hint, "__name__", str(hint)) if isinstance(hint, type) else str(hint).replace("typing.", "")
+        reason = error.errors()[0]["msg"]
+        raise ConfigError(f"{value!r} is not allowed: {reason} (wanted: {wanted})", path=path) from None
+
+
+def _folders_of(hint: Any) -> tuple[str, ...]:
+    """The folders whose parts a type hint stands for, if any; looks through `X | None`."""
+    union = isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
+    options = typing.get_args(hint) if union else (hint,)
+    found = (getattr(option, "__parts__", ()) for option in options if isinstance(option, type))
+    return next((tuple(folders) for folders in found if folders), ())
+
+
+def _listed(value: Any, hint: Any) -> Any:
+    """YAML has lists where constructors want tuples."""
+    if isinstance(value, list) and "tuple" in str(hint):
+        return tuple(_listed(item, hint) for item in value)
+    return value
+
+
+def spec_of(part: Any) -> Spec | None:
+    """The spec that would build this part again, or None if it has none (a lambda, say).
+
+    Works for dataclass parts; options equal to their default are left out.
+    """
+    if not is_dataclass(part) or isinstance(part, type):
+        return None
+    module = type(part).__module__
+    name = module.removeprefix("hwnas.") if module.startswith("hwnas.") else module
+    options = {}
+    for field in fields(part):
+        value = getattr(part, field.name)
+        if not field.init or field.name in GIVEN or value == field.default:
+            continue
+        nested = spec_of(value)
+        options[field.name] = nested if nested is not None else value
+    return {name: options}
+
+
+def normal(spec: Any, folders: Sequence[str], path: str = "") -> Spec:
+    """A spec in its one canonical form, `{"folder.name": {options}}`, so that equal parts compare equal."""
+    name, options = split(spec, path)
+    module = locate(name, folders, path)
+    return {module.removeprefix("hwnas."): options}
