@@ -13,6 +13,7 @@ import functools
 import importlib
 import importlib.util
 import inspect
+import sys
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +21,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hwnas.errors import ConfigError, nearest
+from hwnas.errors import ConfigError, HwnasError, nearest
 
 FOLDERS = ("families", "quality", "hardware", "algorithms", "weights", "data", "runtimes", "formats")
 GIVEN = ("family", "data", "weights", "device", "folder", "seed", "torch_device")
@@ -70,10 +71,12 @@ def locate(name: str, folders: Sequence[str], path: str = "") -> str:
         if bare in names(folder):
             return f"hwnas.{folder}.{bare}"
     head = name.partition(".")[0]
-    if "." in name and head not in FOLDERS:
+    if "." in name and head not in FOLDERS and all(word.isidentifier() for word in name.split(".")):
         try:
             found = importlib.util.find_spec(name)
-        except ModuleNotFoundError:
+        except ModuleNotFoundError as error:
+            if not f"{name}.".startswith(f"{error.name}."):
+                raise  # the package is there, and something that it imports is not
             found = None
         if found is not None:
             return name
@@ -121,7 +124,7 @@ def make(folder: str | Sequence[str], spec: Any, given: Mapping[str, Any] | None
     Raises:
         ConfigError: unknown part or option, or an option of the wrong type.
     """
-    if not isinstance(spec, str | Mapping):
+    if not isinstance(spec, _WRITTEN):
         return spec
     folders = (folder,) if isinstance(folder, str) else tuple(folder)
     name, options = split(spec, path)
@@ -145,28 +148,36 @@ def make(folder: str | Sequence[str], spec: Any, given: Mapping[str, Any] | None
     try:
         return cls(**ready)
     except ConfigError as error:
-        raise (error if error.path else ConfigError(str(error), path=here)) from None
+        raise (error if error.path else ConfigError(error.args[0], path=here, hint=error.hint)) from None
     except (TypeError, ValueError) as error:
-        if isinstance(error, ConfigError) or type(error).__module__.startswith("hwnas"):
+        if isinstance(error, HwnasError):
             raise
         raise ConfigError(str(error), path=here) from error
 
 
 _EMPTY = inspect.Parameter.empty
+_WRITTEN = (str, int, float, list, tuple, Mapping, type(None))
+"""What can stand in a configuration; anything else is a part already."""
 
 
 @functools.cache
 def schema(cls: type) -> dict[str, inspect.Parameter]:
-    """The options of a part: its constructor's parameters, with type hints resolved."""
-    hints = typing.get_type_hints(cls if is_dataclass(cls) else cls.__init__)
-    parameters = inspect.signature(cls).parameters
-    return {name: value.replace(annotation=hints.get(name, Any)) for name, value in parameters.items()}
+    """The options of a part: its constructor's named parameters, with type hints resolved."""
+    hints = typing.get_type_hints(cls if is_dataclass(cls) else cls.__init__)  # type: ignore[misc]  # of this very class
+    named = {
+        name: value
+        for name, value in inspect.signature(cls).parameters.items()
+        if value.kind not in (value.VAR_POSITIONAL, value.VAR_KEYWORD)  # what a protocol's own constructor has
+    }
+    return {name: value.replace(annotation=hints.get(name, Any)) for name, value in named.items()}
 
 
 def convert(value: Any, hint: Any, given: Mapping[str, Any] | None, path: str) -> Any:
     """One option's value as its constructor wants it: nested specs become parts, the rest is checked by type."""
     folders = _folders_of(hint)
-    if folders and value is not None:
+    if folders and value is None and type(None) in typing.get_args(hint):
+        return None
+    if folders:
         return make(folders, value, given, path)
     from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
@@ -198,14 +209,17 @@ def _listed(value: Any, hint: Any) -> Any:
 
 
 def spec_of(part: Any) -> Spec | None:
-    """The spec that would build this part again, or None if it has none (a lambda, say).
+    """The spec that would build this part again, or None if it has none (a lambda, or a class of a script).
 
     Works for dataclass parts; options equal to their default are left out.
     """
     if not is_dataclass(part) or isinstance(part, type):
         return None
     module = type(part).__module__
-    name = module.removeprefix("hwnas.") if module.startswith("hwnas.") else module
+    public = getattr(sys.modules.get(module), "__all__", None)
+    if "." not in module or not public or public[0] != type(part).__name__:
+        return None
+    name = module.removeprefix("hwnas.")
     options = {}
     for field in fields(part):
         value = getattr(part, field.name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -72,7 +73,8 @@ class Space:
 
     Example:
         >>> depth = Choice("depth", (1, 2))
-        >>> space = Space("toy", (depth, Choice("first.kernel", (3, 5)), Choice("second.kernel", (3, 5), ("depth", (2,)))))
+        >>> second = Choice("second.kernel", (3, 5), when=("depth", (2,)))
+        >>> space = Space("toy", (depth, Choice("first.kernel", (3, 5)), second))
         >>> space.size, space.raw_size
         (6, 8)
         >>> space.canonical((0, 1, 1))
@@ -92,10 +94,13 @@ class Space:
             if choice.when is not None:
                 other, values = choice.when
                 if other not in seen:
-                    raise SpaceError(f"choice {choice.name!r} depends on {other!r}, which must come before it; {nearest(other, seen)}")
+                    message = f"choice {choice.name!r} depends on {other!r}, which must come before it"
+                    raise SpaceError(f"{message}; {nearest(other, seen)}")
                 strange = [value for value in values if value not in seen[other].values]
                 if strange or not values:
-                    raise SpaceError(f"choice {choice.name!r} waits for {other!r} to be {values!r}; it can be {seen[other].values!r}")
+                    raise SpaceError(
+                        f"choice {choice.name!r} waits for {other!r} to be {values!r}; it can be {seen[other].values!r}"
+                    )
             seen[choice.name] = choice
         if not self.choices:
             raise SpaceError(f"space {self.name!r} has no choices")
@@ -117,6 +122,7 @@ class Space:
 
     def at(self, index: int) -> Code:
         """The index-th canonical code, 0 <= index < size: a numbering of the space that enumerates nothing."""
+        index = operator.index(index)  # NumPy's integers cannot be divided by what exceeds 64 bits
         if not 0 <= index < self.size:
             raise SpaceError(f"space {self.name!r} has {self.size} codes; there is no number {index}")
         code = [0] * len(self)
@@ -139,7 +145,11 @@ class Space:
             raise SpaceError(f"a code of space {self.name!r} has {len(self)} entries, this one has {len(code)}")
         plain = []
         for choice, index in zip(self.choices, code, strict=True):
-            if isinstance(index, bool) or not isinstance(index, int | np.integer) or not 0 <= index < len(choice.values):
+            if (
+                isinstance(index, bool)
+                or not isinstance(index, int | np.integer)
+                or not 0 <= index < len(choice.values)
+            ):
                 raise SpaceError(f"{choice.name!r} takes an index from 0 to {len(choice.values) - 1}, got {index!r}")
             plain.append(int(index))
         return tuple(plain)
@@ -168,7 +178,7 @@ class Space:
         Raises:
             SpaceError: an unknown name, a value that is not allowed, or an active choice without a value.
         """
-        known = {choice.name for choice in self.choices}
+        known = [choice.name for choice in self.choices]
         for name in arch:
             if name not in known:
                 raise SpaceError(f"space {self.name!r} has no choice {name!r}; {nearest(name, known)}")
@@ -220,7 +230,10 @@ class Space:
             return plain
         chance = 1 / len(movable) if rate is None else rate
         moved = [i for i in movable if rng.random() < chance] or [movable[int(rng.integers(len(movable)))]]
-        child = [i if on else int(rng.integers(len(c.values))) for c, i, on in zip(self.choices, plain, self.active(plain), strict=True)]
+        child = [
+            i if on else int(rng.integers(len(c.values)))
+            for c, i, on in zip(self.choices, plain, self.active(plain), strict=True)
+        ]
         for i in moved:
             step = 1 + int(rng.integers(len(self.choices[i].values) - 1))
             child[i] = (child[i] + step) % len(self.choices[i].values)
@@ -295,7 +308,9 @@ class Space:
         counts: list[tuple[int, ...]] = [()] * len(self)
         for place in reversed(range(len(self))):
             values = range(len(self.choices[place].values))
-            counts[place] = tuple(_product(sum(counts[child]) for child in self._awake(place, index)) for index in values)
+            counts[place] = tuple(
+                _product(sum(counts[child]) for child in self._awake(place, index)) for index in values
+            )
         return tuple(counts)
 
     def _count(self, place: int) -> int:

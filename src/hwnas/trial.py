@@ -167,7 +167,13 @@ def losses(trials: Sequence[Trial], goals: Sequence[Goal]) -> NDArray[np.float64
         T x M, M the number of objectives.
     """
     objectives = [goal for goal in goals if goal.objective]
-    rows = [[goal.loss(trial.values.get(goal.name, math.inf if goal.direction == "min" else -math.inf)) for goal in objectives] for trial in trials]
+    rows = [
+        [
+            goal.loss(trial.values.get(goal.name, math.inf if goal.direction == "min" else -math.inf))
+            for goal in objectives
+        ]
+        for trial in trials
+    ]
     return np.array(rows, dtype=float).reshape(len(trials), len(objectives))
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from hwnas.candidate import Family
 from hwnas.parts import contract
+from hwnas.space import Arch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -92,4 +95,21 @@ def normalise(images: Tensor, data: Data, resolution: int | None = None) -> Tens
     return x.sub_(mean).div_(std)
 
 
-__all__ = ["Data", "Part", "Split", "normalise"]
+def batches(
+    split: Split, data: Data, size: int, resolution: int | None = None, device: str = "cpu"
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """A split in order, as normalised images with their labels; the last batch may be smaller."""
+    for start in range(0, len(split), size):
+        rows = slice(start, start + size)
+        yield normalise(split.images[rows].to(device), data, resolution), split.labels[rows].to(device)
+
+
+def side_of(family: Family, arch: Arch) -> int:
+    """The side of the images that a network takes, asked of its family."""
+    import torch
+
+    with torch.device("meta"):
+        return int(family.inputs(arch, 1)[0].shape[-1])
+
+
+__all__ = ["Data", "Part", "Split", "batches", "normalise", "side_of"]

@@ -1,0 +1,93 @@
+"""What searches share: networks that nobody has asked for yet, and trials from best to worst."""
+
+# Shape letters: T trials, M losses.
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from hwnas.pareto import crowding, ranks
+from hwnas.space import Code, Space
+from hwnas.trial import Goal, Trial, excess, losses
+
+ATTEMPTS = 20
+"""So many mutations in a row that lead to known codes, and a neighbourhood counts as used up."""
+PATIENCE = 100
+"""So many known codes in a row, and sampling brings too little."""
+FEW = 1_000_000
+"""So many codes can be shuffled at once."""
+
+
+def unseen(space: Space, known: set[Code], rng: np.random.Generator, first: Iterable[Code] = ()) -> Iterator[Code]:
+    """Random codes that are not in `known`, each entered there as it is drawn; ends when there is none left.
+
+    Codes come by `Space.sample` until that brings hardly anything new. From then on all that are left are equally
+    likely, so that a space is used up to its last network, however seldom it is sampled.
+
+    Args:
+        known: the caller may add to it between two codes.
+        first: codes that come before the random ones.
+    """
+    for code in first:
+        if code not in known:
+            known.add(code)
+            yield code
+    repeats = 0
+    while repeats < PATIENCE:
+        code = space.sample(rng)
+        repeats += 1
+        if code not in known:
+            repeats = 0
+            known.add(code)
+            yield code
+    for code in _everywhere(space, known, rng):
+        if code not in known:
+            known.add(code)
+            yield code
+
+
+def mutant(
+    space: Space,
+    code: Code,
+    known: set[Code],
+    fresh: Iterator[Code],
+    rng: np.random.Generator,
+    rate: float | None,
+) -> Code | None:
+    """A code near this one that is not in `known`, and is entered there: mutated until it is new.
+
+    Where everything near is known, the next of `fresh`; None when the space is used up.
+    """
+    for _ in range(ATTEMPTS):
+        code = space.mutate(code, rng, rate)
+        if code not in known:
+            known.add(code)
+            return code
+    return next(fresh, None)
+
+
+def _everywhere(space: Space, known: set[Code], rng: np.random.Generator) -> Iterator[Code]:
+    """Codes by their number: each once where they can be shuffled, otherwise drawn until all are known."""
+    if space.size <= FEW:
+        yield from (space.at(int(number)) for number in rng.permutation(space.size))
+    while len(known) < space.size:
+        # 64 bits more than needed make the remainder's bias negligible; generators draw no larger integers themselves
+        yield space.at(int.from_bytes(rng.bytes(space.size.bit_length() // 8 + 9), "big") % space.size)
+
+
+def best_first(trials: Sequence[Trial], goals: Sequence[Goal]) -> list[Trial]:
+    """The trials that did not fail, best first: by excess over the limits, then Pareto rank, then crowding distance.
+
+    This is the constrained order of NSGA-II (Deb et al., 2002). With one objective it is the order of its losses.
+    """
+    judged = [trial for trial in trials if trial.state != "failed"]
+    excess_T = np.array([excess(trial, goals) for trial in judged])
+    losses_TM = losses(judged, goals)
+    losses_TM[excess_T > 0] = np.inf  # beyond a limit only the excess counts, and nobody is dominated from there
+    rank_T = ranks(losses_TM)
+    room_T = np.zeros(len(judged))
+    for rank in np.unique(rank_T):
+        room_T[rank_T == rank] = crowding(losses_TM[rank_T == rank])
+    return [judged[i] for i in np.lexsort((-room_T, rank_T, excess_T))]

@@ -1,0 +1,95 @@
+"""Untrained weights for a candidate's network, and torch's functions exchanged while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from hwnas.candidate import Candidate
+from hwnas.seeds import derive, seeded
+
+Init = Literal["kaiming", "default"]
+"""How weights are drawn; scores of different initialisations are not comparable.
+
+"kaiming": convolution and linear weights normal with deviation sqrt(2 / fan_in) (He et al., 2015), all biases 0, the
+scale of normalisation layers 1, everything else as the family left it. "default": the family's own.
+"""
+
+ACTIVATIONS: tuple[Callable[..., Tensor], ...] = (
+    F.relu,
+    F.relu_,
+    torch.relu,
+    torch.relu_,
+    Tensor.relu,
+    Tensor.relu_,
+    F.relu6,
+    F.hardtanh,
+    F.leaky_relu,
+    F.prelu,
+    F.elu,
+    F.selu,
+    F.celu,
+    F.gelu,
+    F.silu,
+    F.mish,
+    F.hardswish,
+)
+"""What units fire through. The modules of `torch.nn` call these functions, so modules are covered as well."""
+
+_NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
+
+
+class Exchanged(TorchFunctionMode):
+    """While this context is open, some torch functions are replaced by others, in modules and in plain calls alike.
+
+    Nothing is changed in the network itself, so nothing can be left behind.
+    """
+
+    def __init__(self, exchanged: Mapping[Callable[..., Any], Callable[..., Any]]) -> None:
+        super().__init__()
+        self.exchanged = exchanged
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        return self.exchanged.get(func, func)(*args, **(kwargs or {}))
+
+
+def weighted(model: nn.Module) -> list[str]:
+    """The names of all convolution and linear weights, shared ones once."""
+    names = {
+        f"{name}.weight" if name else "weight"
+        for name, module in model.named_modules()
+        if isinstance(module, nn.modules.conv._ConvNd | nn.Linear)
+    }
+    return [name for name, _ in model.named_parameters() if name in names]
+
+
+def untrained(candidate: Candidate, init: Init) -> dict[str, Tensor]:
+    """All parameters and buffers of a candidate's network by name, drawn anew where `init` says so.
+
+    The draw follows from the candidate's seed and code. The candidate's own tensors are never written to.
+    """
+    model = candidate.model
+    tensors = {name: tensor.detach() for name, tensor in (*model.named_parameters(), *model.named_buffers())}
+    if init == "default":
+        return tensors
+    with seeded(derive(candidate.seed, "weights", init, candidate.code)):
+        for name in weighted(model):
+            tensors[name] = nn.init.kaiming_normal_(torch.empty_like(tensors[name]), nonlinearity="relu")
+    for name, parameter in model.named_parameters():
+        path, _, last = name.rpartition(".")
+        if last.endswith("bias"):
+            tensors[name] = torch.zeros_like(parameter)
+        elif isinstance(model.get_submodule(path), _NORMS):
+            tensors[name] = torch.ones_like(parameter)
+    return tensors
