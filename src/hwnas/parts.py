@@ -82,8 +82,7 @@ def locate(name: str, folders: Sequence[str], path: str = "") -> str:
             return name
         raise ConfigError(f"no module {name!r} can be imported; is it installed and on PYTHONPATH?", path=path)
     known = [known for folder in folders for known in (names(folder) if len(folders) == 1 else qualified(folder))]
-    kind = " or ".join(folder.rstrip("s") if folder == "algorithms" else folder for folder in folders)
-    raise ConfigError(f"unknown part {name!r} of {kind}; {nearest(name, known)}", path=path)
+    raise ConfigError(f"unknown part {name!r} of {' or '.join(folders)}; {nearest(name, known)}", path=path)
 
 
 def qualified(folder: str) -> list[str]:

@@ -38,9 +38,9 @@ class Stage:
 
 
 STAGES = (
-    Stage(24, nn.ReLU, excite=False, stride=2, small_stride=1),
+    Stage(24, nn.ReLU, excite=False, stride=2, small_stride=2),
     Stage(40, nn.ReLU, excite=True, stride=2, small_stride=2),
-    Stage(80, nn.Hardswish, excite=False, stride=2, small_stride=2),
+    Stage(80, nn.Hardswish, excite=False, stride=2, small_stride=1),
     Stage(112, nn.Hardswish, excite=True, stride=1, small_stride=1),
     Stage(160, nn.Hardswish, excite=True, stride=2, small_stride=2),
 )
@@ -57,7 +57,7 @@ class MobileNetV3(Family):
         classes: outputs of the classifier.
         resolution: side of the square images in pixels; several make the image size a choice.
         width: multiplies all channels, which are then rounded to multiples of 8.
-        stem: "imagenet" divides the image side by 32; "small" keeps the stem and the first stage at full size and
+        stem: "imagenet" divides the image side by 32; "small" keeps the stem and the first block at full size and
             divides by 8, so that an image of 32 pixels ends as 4 x 4. None is "small" below 96 pixels.
         kernels: sides of the depthwise kernels, odd.
         expands: how many times wider than its input a block is inside.
@@ -99,7 +99,7 @@ class MobileNetV3(Family):
 
     @property
     def small(self) -> bool:
-        """Whether the stem and the first stage keep the full size of the image."""
+        """Whether the stem keeps the full size of the image, and all stages together divide it by 8."""
         return max(self.resolutions) < 96 if self.stem is None else self.stem == "small"
 
     @functools.cached_property

@@ -10,7 +10,7 @@ from hwnas.space import Choice, Code, Space
 
 WIDTH = 1040
 """Pixels that a drawing may be wide; more stages than fit go on below."""
-ROW, HEAD, PAD, GAP, LETTER, PIP = 19, 24, 9, 12, 6.7, 7
+WIDEST, ROW, HEAD, PAD, GAP, LETTER, PIP = 200, 19, 24, 9, 12, 6.7, 7
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,9 @@ def svg(space: Space, code: Code, reference: Code) -> str:
     """
     columns = groups(space, code, reference)
     rows = [row for _, cells in columns for cell in cells for row in cell.rows]
-    width = int(max(_width(row) for row in rows)) + 2 * PAD
-    across = max(1, min(len(columns), (WIDTH + GAP) // (width + GAP)))
+    least = int(max(_width(row) for row in rows)) + 2 * PAD
+    across = max(1, min(len(columns), (WIDTH + GAP) // (least + GAP)))
+    width = max(least, min(WIDEST, (WIDTH + GAP) // across - GAP))
     parts, y = [], 0
     for start in range(0, len(columns), across):
         line = columns[start : start + across]
@@ -81,7 +82,7 @@ def svg(space: Space, code: Code, reference: Code) -> str:
         y += HEAD + sum(heights) + depth * GAP // 2 + GAP
     changed = sum(row.differs for row in rows)
     label = f"{changed} of {sum(row.active for row in rows)} active choices differ from the largest network"
-    whole = across * (width + GAP) - GAP
+    whole = across * (width + GAP) - GAP + 1
     return (
         f'<svg class="drawing" role="img" aria-label="{escape(label)}" viewBox="0 0 {whole} {y}" width="{whole}" '
         f'height="{y}" xmlns="http://www.w3.org/2000/svg">{"".join(parts)}</svg>'
@@ -90,7 +91,8 @@ def svg(space: Space, code: Code, reference: Code) -> str:
 
 def _cell(cell: Cell, x: int, y: int, width: int, height: int) -> str:
     off = not any(row.active for row in cell.rows)
-    parts = [f'<rect class="{"off" if off else "cell"}" x="{x + 0.5}" y="{y + 0.5}" width="{width}" height="{height - 1}" rx="7"/>']
+    box = f'x="{x + 0.5}" y="{y + 0.5}" width="{width}" height="{height - 1}" rx="7"'
+    parts = [f'<rect class="{"off" if off else "cell"}" {box}/>']
     top = y + 5
     if cell.title:
         note = f'<tspan class="soft" x="{x + width - PAD}" text-anchor="end">left out</tspan>' if off else ""

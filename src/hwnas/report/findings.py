@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from hwnas.report.units import change, show
+from hwnas.report.units import change, scale, show
 from hwnas.space import Code
 from hwnas.study import Study, Trials
 from hwnas.trial import Goal, Trial, excess
@@ -24,6 +24,7 @@ class Findings:
         self.searched, self.confirmed = study.trials(), study.trials("confirm")
         self.states = Counter(trial.state for trial in self.searched)
         self.objectives = tuple(goal for goal in self.goals if goal.objective)
+        self.axes = tuple(sorted(self.goals, key=lambda goal: not goal.objective))
 
     @functools.cached_property
     def judged(self) -> Trials:
@@ -184,7 +185,9 @@ def _nothing(found: Findings) -> str:
         return "No network has been judged yet."
     failed = found.states["failed"]
     if failed == found.count:
-        return f"All {found.count} networks that were judged failed." if failed > 1 else "The one network judged failed."
+        return (
+            f"All {found.count} networks that were judged failed." if failed > 1 else "The one network judged failed."
+        )
     text = f"None of {found.count} networks keeps every limit"
     if found.searched.feasible():
         text = "No finalist kept every limit when it was measured again"
@@ -205,7 +208,8 @@ def _cost(goal: Goal, trial: Trial, base: Mapping[str, float]) -> str:
         return f"{show(value, goal.unit)} {goal.name}"
     what = f"{goal.name} " if goal.unit in ("", "MACs") else ""  # other units say themselves what is meant
     difference = change(value, base[goal.name], goal.unit)
-    ends = f"from {show(base[goal.name], goal.unit)} to {show(value, goal.unit)}"
+    shown = scale(goal.unit, [value, base[goal.name]])
+    ends = f"from {shown(base[goal.name])} to {shown(value)}"
     return f"{what}{ends} ({difference})" if difference else f"{what}{ends}"
 
 

@@ -77,13 +77,12 @@ def fronts(found: Findings) -> list[Plot]:
 
     Empty where there are fewer than two goals or nothing to draw.
     """
-    goals = (*found.objectives, *(goal for goal in found.goals if not goal.objective))
-    goals = goals[: min(3, max(2, len(found.objectives)))]
+    goals = found.axes[: min(3, max(2, len(found.objectives)))]
     drawn = [trial for trial in (*found.searched, *found.confirmed) if any(goal.name in trial.values for goal in goals)]
     if len(goals) < 2 or not drawn:
         return []
     scales = {goal.name: _scale(goal, drawn) for goal in goals}
-    pairs = [_oriented(*pair) for pair in itertools.combinations(goals, 2)]
+    pairs = [oriented(*pair) for pair in itertools.combinations(goals, 2)]
     plots = []
     for number, (x, y) in enumerate(pairs):
         pair = _Pair(found, x, y, scales[x.name], scales[y.name])
@@ -105,11 +104,12 @@ def progress(found: Findings) -> Plot | None:
         numbers, shares = volumes(found)
         trace = _line(numbers, [round(100 * share, 3) for share in shares], "front", "hypervolume")
         trace |= {"fill": "tozeroy", "fillcolor": "wash", "hovertemplate": "after %{x}: %{y:.1f} %<extra></extra>"}
-        layout = {"xaxis": _axis("networks asked for"), "yaxis": _axis("dominated share (%)", rangemode="tozero")}
+        layout: dict[str, Any] = {"height": 300, "showlegend": False, "xaxis": _axis("networks asked for")}
+        layout["yaxis"] = _axis("dominated share (%)", rangemode="tozero")
         caption = "The share of the box between the best and the worst values seen that the feasible networks dominate "
         caption += "together (hypervolume). A curve that is still rising says that a larger budget would have paid."
         label = f"Line plot: {shares[-1]:.1%} of the box dominated after {numbers[-1]} networks"
-        return Plot("progress", label, caption, [trace], {**layout, "height": 300, "showlegend": False})
+        return Plot("progress", label, caption, [trace], layout)
     (goal,) = found.objectives
     scaled = _scale(goal, found.searched)
     data = [
@@ -123,7 +123,7 @@ def progress(found: Findings) -> Plot | None:
     values = [scaled(trial.values[goal.name]) for trial in (*new, new[-1])]
     data.append(_line(numbers, values, "front", "best so far"))
     best = show(new[-1].values[goal.name], goal.unit)
-    layout = {"xaxis": _axis("networks asked for"), "yaxis": _axis(_title(goal, scaled.scale)), "height": 440}
+    layout = {"xaxis": _axis("networks asked for"), "yaxis": _axis(title(goal, scaled.scale)), "height": 440}
     if goal.limit is not None:
         layout["shapes"] = [_rule("y", scaled(goal.limit))]
     label = f"Scatter plot of {goal.name} by evaluation; the best is {best}"
@@ -147,7 +147,7 @@ def training(found: Findings) -> Plot | None:
             data.append({"type": "scatter", "mode": "lines+markers", "x": x, "y": y, "name": name, "yaxis": "y2",
                          "marker": marker, "line": {"color": color, "dash": "dot"},
                          "hovertemplate": f"{name}: %{{y:.1f}} %<extra></extra>"})  # fmt: skip
-            layout["yaxis2"] = _axis("accuracy (%)", overlaying="y", side="right", showgrid=False)
+            layout["yaxis2"] = _axis("accuracy (%)", overlaying="y", side="right", showgrid=False, tickmode="auto")
     layout["annotations"] = []
     for phase, group in itertools.groupby(enumerate(rows, 1), key=lambda pair: str(pair[1].get("phase", ""))):
         start = next(group)[0]
@@ -157,6 +157,17 @@ def training(found: Findings) -> Plot | None:
     label = f"Line plot of the supernet's loss over {len(rows)} epochs"
     caption = "The shared weights from which every candidate is cut; a phase lets more of the network vary."
     return Plot("training", label, caption, data, layout)
+
+
+def oriented(one: Goal, other: Goal) -> tuple[Goal, Goal]:
+    """(x, y): what is to be small lies along the bottom, as the field draws it; else the first goal goes up."""
+    return (one, other) if one.direction == "min" and other.direction == "max" else (other, one)
+
+
+def title(goal: Goal, own: Scale) -> str:
+    """What stands beside an axis."""
+    unit = f" ({own.symbol})" if own.symbol else ""
+    return f"{goal.name}{unit}, {'less' if goal.direction == 'min' else 'more'} is better"
 
 
 def volumes(found: Findings, steps: int = STEPS) -> tuple[list[int], list[float]]:
@@ -185,7 +196,7 @@ def volumes(found: Findings, steps: int = STEPS) -> tuple[list[int], list[float]
     return [int(number) for number in numbers], shares
 
 
-# --- one pair of goals --------------------------------------------------------------------------------------------------
+# --- one pair of goals ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -227,8 +238,8 @@ class _Pair:
     def axes(self) -> dict[str, Any]:
         edge = {"range": [0, 1], "visible": False, "fixedrange": True}
         return {
-            "xaxis": _axis(_title(self.x_goal, self.x.scale)),
-            "yaxis": _axis(_title(self.y_goal, self.y.scale)),
+            "xaxis": _axis(title(self.x_goal, self.x.scale)),
+            "yaxis": _axis(title(self.y_goal, self.y.scale)),
             "xaxis2": {**edge, "overlaying": "x"},
             "yaxis2": {**edge, "overlaying": "y"},
         }
@@ -269,7 +280,7 @@ class _Pair:
         for trace, tick in ((below, "line-ns-open"), (beside, "line-ew-open")):
             if mark is OVER:
                 trace["marker"] |= {"symbol": tick, "size": 11}
-            trace["showlegend"] = False
+            trace["showlegend"] = not any(x in trial.values and y in trial.values for trial in trials)
         return [{**below, "yaxis": "y2"}, {**beside, "xaxis": "x2"}]
 
     def _path(self, trials: Iterable[Trial], dash: str) -> dict[str, Any]:
@@ -314,7 +325,9 @@ def _points(
 def _hover(found: Findings, trial: Trial) -> str:
     """A network in a few lines: its values, then its choices by axis."""
     lines = [f"<b>{found.name(trial.code)}</b> {trial.state.replace('_', ' ')}"]
-    lines += [f"{_safe(g.name)} <b>{show(trial.values[g.name], g.unit)}</b>" for g in found.goals if g.name in trial.values]
+    lines += [
+        f"{_safe(g.name)} <b>{show(trial.values[g.name], g.unit)}</b>" for g in found.goals if g.name in trial.values
+    ]
     if trial.error:
         lines.append(_safe(textwrap.shorten(trial.error, 120)))
     return "<br>".join([*lines, *(_safe(line) for line in brief(found, trial))])
@@ -355,7 +368,9 @@ def _front_caption(found: Findings, goals: Sequence[Goal]) -> str:
     if any(0 < count < len(names) for count in known):
         text.append("At the edges: networks with one value only, which broke a limit on it or failed afterwards.")
     if missing := known.count(0):
-        text.append(f"{missing} failed {'network has' if missing == 1 else 'networks have'} no value and cannot be drawn.")
+        text.append(
+            f"{missing} failed {'network has' if missing == 1 else 'networks have'} no value and cannot be drawn."
+        )
     if max(found.states.values(), default=0) > SHOWN:
         text.append(f"Of each kind at most {SHOWN:,} are drawn, evenly over the search; the front is complete.")
     if found.confirmed.feasible():
@@ -364,25 +379,16 @@ def _front_caption(found: Findings, goals: Sequence[Goal]) -> str:
     return " ".join([*text, "Hover over a point for its architecture, click to copy it."])
 
 
-# --- plotly's vocabulary ------------------------------------------------------------------------------------------------
-
-
-def _oriented(one: Goal, other: Goal) -> tuple[Goal, Goal]:
-    """(x, y): what is to be small lies along the bottom, as the field draws it; else the first goal goes up."""
-    return (one, other) if one.direction == "min" and other.direction == "max" else (other, one)
+# --- plotly's vocabulary ----------------------------------------------------------------------------------------------
 
 
 def _scale(goal: Goal, trials: Iterable[Trial]) -> _Scaled:
     return _Scaled(scale(goal.unit, [trial.values[goal.name] for trial in trials if goal.name in trial.values]))
 
 
-def _title(goal: Goal, own: Scale) -> str:
-    unit = f" ({own.symbol})" if own.symbol else ""
-    return f"{_safe(goal.name)}{unit}, {'less' if goal.direction == 'min' else 'more'} is better"
-
-
-def _axis(title: str, **more: Any) -> dict[str, Any]:
-    return {"title": {"text": title}, "zeroline": False, "gridcolor": "line", "linecolor": "line", **more}
+def _axis(text: str, **more: Any) -> dict[str, Any]:
+    look = {"zeroline": False, "gridcolor": "line", "linecolor": "line", "automargin": True}
+    return {"title": {"text": _safe(text), "standoff": 12}, **look, **more}
 
 
 def _line(x: Sequence[Any], y: Sequence[Any], color: str, name: str) -> dict[str, Any]:
@@ -411,4 +417,4 @@ def _safe(text: str) -> str:
     return html.escape(text, quote=False)
 
 
-__all__ = ["Plot", "brief", "fronts", "progress", "training", "volumes"]
+__all__ = ["Plot", "brief", "fronts", "oriented", "progress", "title", "training", "volumes"]

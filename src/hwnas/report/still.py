@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from hwnas.errors import ConfigError
 from hwnas.report.findings import Findings
+from hwnas.report.plots import oriented, title
 from hwnas.report.units import Scale, scale, show
 from hwnas.study import Study
 from hwnas.trial import Goal, Trial
@@ -43,11 +44,10 @@ def picture(study: Study, path: Path) -> Path:
     if path.suffix.removeprefix(".") not in formats:
         raise ConfigError(f"a picture cannot be written as {path.name!r}; its name must end in .png, .svg or .pdf")
     axes = figure.add_subplot()
-    goals = (*found.objectives, *(goal for goal in found.goals if not goal.objective))[:2]
-    if len(goals) == 2:
-        _pair(axes, found, *sorted(goals, key=lambda goal: goal.direction == "max"))
+    if len(found.axes) > 1:
+        _pair(axes, found, *oriented(*found.axes[:2]))
     else:
-        _alone(axes, found, goals[0])
+        _alone(axes, found, found.axes[0])
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     axes.grid(True, color="#e8e9e6", linewidth=0.7)
@@ -62,7 +62,9 @@ def picture(study: Study, path: Path) -> Path:
 
 
 def _pair(axes: Axes, found: Findings, x: Goal, y: Goal) -> None:
-    trials = [trial for trial in (*found.searched, *found.confirmed) if x.name in trial.values and y.name in trial.values]
+    trials = [
+        trial for trial in (*found.searched, *found.confirmed) if x.name in trial.values and y.name in trial.values
+    ]
     across, up = (scale(goal.unit, [trial.values[goal.name] for trial in trials]) for goal in (x, y))
 
     def place(points: list[Trial]) -> tuple[list[float], list[float]]:
@@ -77,16 +79,30 @@ def _pair(axes: Axes, found: Findings, x: Goal, y: Goal) -> None:
             axes.scatter(*place(own), **LOOKS[state])
     if found.front and len(found.objectives) == 2:
         ends = sorted(zip(*place(list(found.front)), strict=True))
-        where = "post" if x.direction == "min" else "pre"
-        axes.step(*zip(*ends, strict=True), where=where, color="#0072B2", linewidth=1.8, marker="o", markersize=5, label="front")
+        where: Literal["post", "pre"] = "post" if x.direction == "min" else "pre"
+        axes.step(
+            *zip(*ends, strict=True),
+            where=where,
+            color="#0072B2",
+            linewidth=1.8,
+            marker="o",
+            markersize=5,
+            label="front",
+        )
     for name, trial in (("largest", found.baseline), ("knee", found.knee), ("chosen", found.chosen)):
         if trial is not None and {x.name, y.name} <= set(trial.values):
             axes.scatter(*place([trial]), zorder=5, **LOOKS[name])
     for goal, own_scale, line in ((x, across, axes.axvline), (y, up, axes.axhline)):
         if goal.limit is not None:
-            line(goal.limit / own_scale.factor, color="#D55E00", linestyle="--", linewidth=1.2, label=f"limit {show(goal.limit, goal.unit)}")
-    axes.set_xlabel(_title(x, across), color=INK)
-    axes.set_ylabel(_title(y, up), color=INK)
+            line(
+                goal.limit / own_scale.factor,
+                color="#D55E00",
+                linestyle="--",
+                linewidth=1.2,
+                label=f"limit {show(goal.limit, goal.unit)}",
+            )
+    axes.set_xlabel(_label(x, across), color=INK)
+    axes.set_ylabel(_label(y, up), color=INK)
 
 
 def _alone(axes: Axes, found: Findings, goal: Goal) -> None:
@@ -97,12 +113,11 @@ def _alone(axes: Axes, found: Findings, goal: Goal) -> None:
         if points:
             axes.scatter(*zip(*points, strict=True), **LOOKS[state])
     axes.set_xlabel("networks asked for", color=INK)
-    axes.set_ylabel(_title(goal, own), color=INK)
+    axes.set_ylabel(_label(goal, own), color=INK)
 
 
-def _title(goal: Goal, own: Scale) -> str:
-    unit = f" ({own.symbol})" if own.symbol else ""
-    return f"{goal.name}{unit}, {'less' if goal.direction == 'min' else 'more'} is better".replace("$", r"\$")
+def _label(goal: Goal, own: Scale) -> str:
+    return title(goal, own).replace("$", r"\$")  # a dollar would begin a formula
 
 
 __all__ = ["picture"]

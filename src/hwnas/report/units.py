@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -67,9 +68,14 @@ def change(now: float, then: float, unit: str) -> str:
 def duration(seconds: float) -> str:
     """A stretch of time as people say it: `42 s`, `18 min`, `3 h 05 min`."""
     if seconds < 90:
-        return show(seconds, "s") if seconds < 10 else f"{seconds:.0f} s"
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def tied(text: str) -> str:
+    """The text with every number kept on one line with its unit."""
+    return re.sub(r"(?<=\d) (?=(?:%|[mµn]?s|[KMG]iB|[kMG])\b|%)", "\u00a0", text)
 
 
 def _digits(value: float) -> str:
@@ -91,4 +97,4 @@ def _sign(text: str) -> str:
     return text.replace("-", "−", 1) if text.startswith("-") else text
 
 
-__all__ = ["Scale", "change", "duration", "scale", "show"]
+__all__ = ["Scale", "change", "duration", "scale", "show", "tied"]

@@ -39,7 +39,7 @@ class Training:
         self.images, self.labels = split.images, split.labels
         self.steps = len(split) // options.batch
         with seeded(derive(options.seed, "supernet")):
-            self.model = self.family.supernet().to(self.device)
+            self.model = self.family.supernet().to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.big = tensors_of(self.model)
         self.largest = self.family.space.decode(self.family.space.largest)
         self.whole = skeleton(self.family, self.largest)
