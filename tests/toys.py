@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -53,6 +54,18 @@ class Toy(Family):
         return (torch.randn(batch, arch["a.width"]),)
 
 
+@dataclass(frozen=True)
+class Late(Toy):
+    """The same, which takes its time to start."""
+
+    log: str = ""
+
+    def __post_init__(self) -> None:
+        note(self.log, "Late", "boot")
+        time.sleep(0.5)
+        note(self.log, "Late", "boot", "end")
+
+
 def word(code: Code) -> str:
     """A code as a short text, for files and options."""
     return "".join(map(str, code))
@@ -81,8 +94,10 @@ class Size(Metric):
     log: str = ""
 
     def __call__(self, candidate: Candidate, /) -> float:
-        note(self.log, "size", candidate)
-        return size(candidate)
+        note(self.log, "size", word(candidate.code))
+        value = size(candidate)
+        note(self.log, "size", word(candidate.code), "end")
+        return value
 
 
 @dataclass(frozen=True)
@@ -91,11 +106,16 @@ class Error(Metric):
 
     log: str = ""
     pause: float = 0.0
+    worse: float = 0.0
 
     def __call__(self, candidate: Candidate, /) -> Reading:
-        note(self.log, "error", candidate)
+        note(self.log, "error", word(candidate.code))
         time.sleep(self.pause)
-        return Reading(error(candidate), {"spread": (0.5, np.float32(0.25))})
+        note(self.log, "error", word(candidate.code), "end")
+        return Reading(error(candidate) + self.worse, {"spread": (0.5, np.float32(0.25))})
+
+    def confirmed(self) -> Error:
+        return replace(self, worse=0.25)
 
 
 def _raise() -> float:
@@ -113,7 +133,19 @@ def _talk() -> float:
     return 1.0
 
 
+def _threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
+
+
+def _leave_a_child() -> int:
+    return subprocess.Popen(["sleep", "600"]).pid
+
+
 ACTS = {
+    "threads": _threads,
+    "leave a child": _leave_a_child,
     "raise": _raise,
     "kill": _kill,
     "talk": _talk,
@@ -144,11 +176,12 @@ class Acting(Metric):
     pause: float = 0.0
 
     def __call__(self, candidate: Candidate, /) -> Any:
-        note(self.log, type(self).__name__, candidate)
+        code = word(candidate.code)
+        note(self.log, type(self).__name__, code)
         time.sleep(self.pause)
-        act = self.acts.get(word(candidate.code))
+        act = self.acts.get(code)
         value = ACTS[act]() if act else float(candidate.code[0])
-        note(self.log, type(self).__name__, candidate, "end")
+        note(self.log, type(self).__name__, code, "end")
         return value
 
 
@@ -174,14 +207,14 @@ class Batch(Quiet):
         return results[: len(results) - self.lose]
 
 
-PARTS = ("Toy", "Size", "Error", "Acting", "Quiet", "Batch")
+PARTS = ("Toy", "Late", "Size", "Error", "Acting", "Quiet", "Batch")
 
 
-def note(log: str, metric: str, candidate: Candidate, what: str = "begin") -> None:
+def note(log: str, who: str, code: str, what: str = "begin") -> None:
     """One line in a file that several processes write to."""
     if not log:
         return
-    line = json.dumps([metric, word(candidate.code), what, time.monotonic(), os.getpid()])
+    line = json.dumps([who, code, what, time.monotonic(), os.getpid()])
     file = os.open(log, os.O_APPEND | os.O_CREAT | os.O_WRONLY)
     os.write(file, line.encode() + b"\n")
     os.close(file)

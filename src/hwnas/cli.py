@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from hwnas import parts
+from hwnas import __version__, parts
 from hwnas.display import Display
 from hwnas.errors import ConfigError, HwnasError, InfeasibleError, Interrupted, MissingExtraError, nearest
 from hwnas.units import duration, text
@@ -32,7 +32,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 no network keeps the limits, "
     "130 stopped (go on with: hwnas resume DIR).",
 )
-out, err = Console(soft_wrap=True), Console(stderr=True)
+out, err = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True)
 
 ConfigArgument = Annotated[Path, typer.Argument(help="The experiment as a YAML file.", show_default=False)]
 RunArgument = Annotated[Path, typer.Argument(help="The folder of a run.", show_default=False)]
@@ -44,6 +44,22 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for other program
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")]
 Workers = Annotated[int | None, typer.Option(help="Processes that judge networks at once.", show_default=False)]
 Budget = Annotated[int | None, typer.Option(help="How many networks to judge.", show_default=False)]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"hwnas {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Options that come before the command."""
 
 
 @app.command()
@@ -68,11 +84,12 @@ def search(
       hwnas search examples/quickstart.yaml --run runs/mine --budget 40 goals.latency.limit=50% search=evolution
     """
     from hwnas import experiment
+    from hwnas.config import read
 
     folder = run if run is not None else experiment.default_run(config)
     changes = _changes(overrides, budget=budget, seed=seed, workers=workers)
     experiment.reject_existing(folder)
-    checked = experiment.read(config, changes)
+    checked = read(config, changes)
     display = Display(err, quiet=quiet)
     with display.shown():
         plan = experiment.prepare(checked, folder, display)
@@ -197,15 +214,12 @@ def doctor(json_: Json = False) -> None:
 
 def main() -> None:
     """The console script: runs a command and turns errors into one clear message and an exit code."""
-    debug = "--debug" in sys.argv
-    if debug:
-        sys.argv.remove("--debug")
     try:
-        app(standalone_mode=True)
+        app()
     except (Interrupted, KeyboardInterrupt):
         sys.exit(STOPPED)
     except HwnasError as error:
-        if debug:
+        if "--debug" in sys.argv[1:3]:
             raise
         _complain(error)
         sys.exit(_code(error))

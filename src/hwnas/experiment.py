@@ -34,6 +34,7 @@ from hwnas.seeds import derive
 from hwnas.space import Code
 from hwnas.study import Study, Trials
 from hwnas.trial import Goal, Trial
+from hwnas.units import text
 from hwnas.workers import Bench, Here, Job, Outcome, Pool, Setup, Workers
 
 RUN = "main"
@@ -230,8 +231,10 @@ def _probe(plan: Plan, spec: GoalSpec, watch: Watch) -> None:
     if not met:
         best = min(values.values(), key=goal.loss)
         way = "smallest" if spec.direction == "min" else "largest"
-        message = f"no network meets {spec.name} {'<=' if spec.direction == 'min' else '>='} {limit:g}"
-        hint = f"the {way} value possible is about {best:g} (of {len(values)} networks, the smallest among them)"
+        sign = "<=" if spec.direction == "min" else ">="
+        message = f"no network meets {spec.name} {sign} {text(limit, goal.unit)}"
+        tried = f"{len(values)} networks tried, the smallest and the largest among them"
+        hint = f"the {way} value possible is about {text(best, goal.unit)} ({tried})"
         if spec.share is not None and values.get(space.largest):
             hint += f", that is {100 * best / values[space.largest]:.0f}% of the largest network's"
         raise InfeasibleError(f"goals.{spec.name}.limit: {message}", hint=hint)

@@ -47,9 +47,9 @@ def contract(*folders: str) -> Callable[[Class], Class]:
 
 @functools.cache
 def names(folder: str) -> tuple[str, ...]:
-    """The parts of one folder, sorted: every file whose name has no leading underscore."""
+    """The parts of one folder, sorted: every file that lists one in `__all__` and has no leading underscore."""
     files = sorted((ROOT / folder).glob("[!_]*.py"))
-    return tuple(file.stem for file in files)
+    return tuple(file.stem for file in files if "\n__all__ = " in file.read_text(encoding="utf-8"))
 
 
 @functools.cache

@@ -8,6 +8,7 @@ progress and nothing else.
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -187,6 +188,15 @@ class Records:
             )
         return Run(self, row.id, row.name, row.created, json.loads(row.identity))
 
+    @functools.cached_property
+    def upsert_trial(self) -> Any:
+        """Writes a trial's row, or over it; made once, since making it costs more than running it."""
+        insert = self._upsert(_evaluations)
+        keep = ("state", "measured", "details", "seconds", "attempts", "error", "changed")
+        return insert.on_conflict_do_update(
+            index_elements=["run", "stage", "code"], set_={name: insert.excluded[name] for name in keep}
+        )
+
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
         """A transaction; a full disk and its like become a RecordError with the remedy."""
@@ -216,11 +226,6 @@ class Run:
         """Writes trials, new or changed, in one transaction."""
         if not trials:
             return
-        insert = self.records._upsert(_evaluations)
-        keep = ("state", "measured", "details", "seconds", "attempts", "error", "changed")
-        statement = insert.on_conflict_do_update(
-            index_elements=["run", "stage", "code"], set_={name: insert.excluded[name] for name in keep}
-        )
         now = _now()
         rows = [
             {
@@ -239,7 +244,7 @@ class Run:
             for trial in trials
         ]
         with self.records.writing() as link:
-            link.execute(statement, rows)
+            link.execute(self.records.upsert_trial, rows)
 
     def trials(self, stage: str) -> list[Trial]:
         """The trials of a stage in the order of asking."""

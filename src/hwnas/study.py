@@ -214,6 +214,9 @@ class _Loop:
         self.waiting: dict[str, list[Code]] = {goal.name: [] for goal in self.plan}
         self.flying: set[Code] = set()
         self.shown = 0.0
+        self.best = _Best(self.goals)
+        for trial in self.trials.values():
+            self.best.add(trial)
         identity = json.loads(json.dumps(identity))  # as it comes back from the record
         epochs = self.run_.facts().get("epochs", [])
         if not epochs or epochs[-1]["identity"] != identity:
@@ -333,6 +336,7 @@ class _Loop:
         if trial.finished:
             self.flying.discard(trial.code)
             self.tally[trial.state] += 1
+            self.best.add(trial)
         else:
             self._queue(trial)
         self._flush()
@@ -358,7 +362,8 @@ class _Loop:
         done = self.tally["done"] + self.tally["failed"] + self.tally["over_limit"]
         facts: dict[str, Any] = {}
         if force or time.monotonic() - self.shown > 0.25:
-            facts = _summary(Trials(self.trials.values(), self.goals), self.tally)
+            facts = {"feasible": self.tally["done"], "over_limit": self.tally["over_limit"]}
+            facts |= {"failed": self.tally["failed"], **self.best.facts()}
             self.shown = time.monotonic()
         self.watch(Progress("search", done, self.budget, facts))
 
@@ -408,13 +413,33 @@ def _outcomes(workers: Workers) -> Iterator[Outcome]:
         yield outcome
 
 
-def _summary(trials: Trials, tally: Counter[str]) -> dict[str, Any]:
-    """What a live display shows of the trials so far."""
-    facts: dict[str, Any] = {"feasible": tally["done"], "failed": tally["failed"], "over_limit": tally["over_limit"]}
-    if trials.feasible():
-        facts["best"] = {g.name: trials.best(g.name).values[g.name] for g in trials.goals if g.objective}
-        facts["hypervolume"] = hypervolume(trials)
-    return facts
+class _Best:
+    """The front so far and the box around all values, kept trial by trial: what a live display shows costs no scan."""
+
+    def __init__(self, goals: Sequence[Goal]) -> None:
+        self._goals = goals
+        self._front: list[tuple[Trial, Any]] = []
+        self._low: Any = np.inf
+        self._high: Any = -np.inf
+
+    def add(self, trial: Trial) -> None:
+        """Takes a finished trial into account."""
+        (values,) = losses([trial], self._goals)
+        if not np.isfinite(values).all():
+            return
+        self._low, self._high = np.minimum(self._low, values), np.maximum(self._high, values)
+        if trial.state != "done" or any((other <= values).all() for _, other in self._front):
+            return
+        self._front = [(old, other) for old, other in self._front if not (values <= other).all()] + [(trial, values)]
+
+    def facts(self) -> dict[str, Any]:
+        """The best value of every objective, and the share of the box that the front dominates."""
+        if not self._front:
+            return {}
+        front = Trials([trial for trial, _ in self._front], self._goals)
+        best = {goal.name: front.best(goal.name).values[goal.name] for goal in self._goals if goal.objective}
+        own = np.stack([values for _, values in self._front])
+        return {"best": best, "hypervolume": _share(own, self._low, self._high)}
 
 
 def hypervolume(trials: Trials, frame: Trials | None = None) -> float:
@@ -427,6 +452,10 @@ def hypervolume(trials: Trials, frame: Trials | None = None) -> float:
     own = trials.feasible().losses()
     if not len(values) or not len(own):
         return 0.0
-    low, high = values.min(axis=0), values.max(axis=0)
+    return _share(own, values.min(axis=0), values.max(axis=0))
+
+
+def _share(own: Any, low: Any, high: Any) -> float:
+    """The share of the box from `low` to `high` that losses dominate."""
     span = np.where(high > low, high - low, 1.0)
-    return float(pareto.hypervolume((own - low) / span, np.full(values.shape[1], 1.0 + 1e-9)))
+    return float(pareto.hypervolume((own - low) / span, np.full(own.shape[1], 1.0 + 1e-9)))

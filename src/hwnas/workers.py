@@ -260,9 +260,9 @@ class Pool:
         if count < 1:
             raise ConfigError(f"a pool needs at least one worker, got {count}")
         self.capacity, self._timeout = count, timeout
-        threads = setup.threads or max(1, (os.cpu_count() or 1) // count)
+        self._threads = setup.threads or max(1, (os.cpu_count() or 1) // count)
         try:
-            self._setup = json.dumps(vars(replace(setup, threads=threads)))
+            self._setup = json.dumps(vars(setup))
         except TypeError as error:
             message = "worker processes need parts by name, and this experiment was given objects or functions"
             raise ConfigError(f"{message} ({error})", hint="use `workers: 1`, or put them into a module") from error
@@ -316,7 +316,7 @@ class Pool:
         return [process.popen.pid for process in self._processes]
 
     def _start(self, tries: int = 1) -> _Process:
-        process = _Process(self._setup, tries)
+        process = _Process(self._setup, self._threads, tries)
         self._selector.register(process.out, selectors.EVENT_READ, process)
         return process
 
@@ -388,7 +388,7 @@ def _is_exclusive(job: Job) -> bool:
 class _Process:
     """One worker process as its parent sees it."""
 
-    def __init__(self, setup: str, tries: int) -> None:
+    def __init__(self, setup: str, threads: int, tries: int) -> None:
         self.task: _Task | None = None
         self.tries = tries
         self.ready = self.gone = False
@@ -399,6 +399,7 @@ class _Process:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
+            env={**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)},  # torch reads both
             start_new_session=True,  # Ctrl-C is the parent's to handle
         )
         assert self.popen.stdin is not None and self.popen.stdout is not None
@@ -458,10 +459,6 @@ def _serve() -> None:
     os.dup2(2, 1)  # whatever a part prints goes to the log, not between the answers
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     setup = Setup(**json.loads(orders.readline()))
-    if setup.threads is not None:
-        import torch
-
-        torch.set_num_threads(setup.threads)
     bench = Bench(setup)
     answers.write('{"ready": true}\n')
     answers.flush()

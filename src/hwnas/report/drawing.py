@@ -8,7 +8,7 @@ from html import escape
 
 from hwnas.space import Choice, Code, Space
 
-WIDTH = 1040
+WIDTH = 1030
 """Pixels that a drawing may be wide; more stages than fit go on below."""
 WIDEST, ROW, HEAD, PAD, GAP, LETTER, PIP = 200, 19, 24, 9, 12, 6.7, 7
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from hwnas.report.units import change, scale, show
+from hwnas.report.units import change, plural, scale, show
 from hwnas.space import Code
 from hwnas.study import Study, Trials
 from hwnas.trial import Goal, Trial, excess
@@ -67,6 +67,11 @@ class Findings:
         code = tuple(self.facts.get("chosen", ()))
         found = _find(code, self.confirmed.done()) or _find(code, self.searched.done())
         return found or (self.judged.knee() if self.front else None)
+
+    @property
+    def role(self) -> str:
+        """What the chosen network is called: before the run has chosen one, it is only suggested."""
+        return "chosen" if self.facts.get("chosen") else "suggested"
 
     @property
     def reason(self) -> str:
@@ -140,8 +145,8 @@ class Findings:
             return ""
         config = self.facts.get("config")
         budget = config.get("budget") if isinstance(config, Mapping) else None
-        done = f"{self.count} of {budget}" if budget else f"{self.count}"
-        return f"This run has not finished: {done} networks are judged so far. Go on with:"
+        done = f"{self.count:,} of {plural(budget, 'network')}" if budget else plural(self.count, "network")
+        return f"This run has not finished: {done} judged so far. Go on with:"
 
     # --- limits and noise in words ----------------------------------------------------------------------------------
 
@@ -173,7 +178,8 @@ def verdict(found: Study | Findings) -> str:
     costs = [_cost(goal, found.chosen, base) for goal in found.objectives if goal.direction == "min"]
     gains = [_gain(goal, found.chosen, base) for goal in found.objectives if goal.direction == "max"]
     text = " at ".join(" and ".join(phrases) for phrases in (costs, gains) if phrases)
-    text = text[0].upper() + text[1:]
+    known = text[0].upper() + text[1:] if base else f"Found: {text}"
+    text = known if found.finished else f"So far: {text}"
     if found.chosen.code == found.largest:
         text += ", the largest network itself"
     limits = "; ".join(_kept(found, goal, found.chosen) for goal in found.goals if goal.limit is not None)
@@ -185,16 +191,16 @@ def _nothing(found: Findings) -> str:
         return "No network has been judged yet."
     failed = found.states["failed"]
     if failed == found.count:
-        return (
-            f"All {found.count} networks that were judged failed." if failed > 1 else "The one network judged failed."
-        )
-    text = f"None of {found.count} networks keeps every limit"
+        return f"Every network that was judged failed: {failed} of {failed}."
+    text = f"None of {plural(found.count, 'network')} keeps every limit"
     if found.searched.feasible():
         text = "No finalist kept every limit when it was measured again"
     text += f" ({failed} failed)" if failed else ""
     if found.closest is None:
         return f"{text}."
     missed = [goal for goal in found.goals if goal.excess(found.closest.values.get(goal.name, goal.limit or 0.0)) > 0]
+    if not missed:  # the limits were other ones then
+        return f"{text}."
     near = " and ".join(
         f"{show(found.closest.values[goal.name], goal.unit)} {goal.name} against a limit of {found.limit(goal)}"
         for goal in missed

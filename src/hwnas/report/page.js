@@ -11,8 +11,8 @@
     : typeof value === "string" && /color$/.test(key) ? css(value) || value : value;
   const common = {
     autosize: true, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", hovermode: "closest",
-    font: { family: "system-ui, sans-serif", size: 13, color: "ink" }, margin: { l: 64, r: 24, t: 30, b: 52 },
-    legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", itemsizing: "trace", bgcolor: "rgba(0,0,0,0)" },
+    font: { family: "system-ui, sans-serif", size: 13, color: "ink" },
+    legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", traceorder: "reversed", font: { size: 12 }, bgcolor: "rgba(0,0,0,0)" },
     modebar: { bgcolor: "rgba(0,0,0,0)", color: "over", activecolor: "accent" },
     hoverlabel: { bgcolor: "card", bordercolor: "line", align: "left", font: { color: "ink", size: 12 } },
   };
@@ -38,7 +38,8 @@
     if (!window.Plotly) return;
     for (const figure of figures) {
       const place = document.getElementById(figure.id), fresh = !place.data;
-      Plotly.react(place, paint(figure.data), paint({ ...common, ...figure.layout }), config);
+      const margin = { l: 64, r: 24, t: figure.layout.showlegend === false ? 34 : 64, b: 52 };
+      Plotly.react(place, paint(figure.data), paint({ ...common, margin, ...figure.layout }), config);
       if (fresh && figure.data.some(trace => trace.customdata)) place.on("plotly_click", pick);
     }
   };
@@ -46,7 +47,7 @@
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   addEventListener("beforeprint", () => {
     root.dataset.theme = "light";
-    for (const part of document.querySelectorAll("details:not([open])")) part.dataset.shut = part.open = true;
+    for (const part of document.querySelectorAll("details:not([open]):not(.long)")) part.dataset.shut = part.open = true;
     draw();
   });
   addEventListener("afterprint", () => {
@@ -65,8 +66,9 @@
   const table = () => {
     const flat = (object, prefix) => Object.entries(object || {}).flatMap(([key, value]) =>
       value && typeof value === "object" ? flat(value, `${prefix}${key}.`) : [[prefix + key, value]]);
-    const rows = record.trials.map(({ code, values, details, ...rest }) => Object.fromEntries(
-      [...Object.entries(rest), ...flat(values, ""), ...flat(details, ""), ...flat(decode(code), "arch.")]));
+    const rows = record.trials.map(({ stage, number, state, code, values, details, ...rest }) => ({
+      stage, number, state, ...Object.fromEntries(
+        [...flat(values, ""), ...Object.entries(rest), ...flat(details, ""), ...flat(decode(code), "arch.")]) }));
     const names = [...new Set(rows.flatMap(Object.keys))];
     const quote = value => /[",\n\r]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : value;
     return [names, ...rows.map(row => names.map(name => row[name] ?? ""))].map(row => row.map(quote).join(",")).join("\r\n");

@@ -17,7 +17,7 @@ import hwnas
 from hwnas.layers import Layer, macs, params
 from hwnas.report import drawing, plots
 from hwnas.report.findings import Findings, verdict
-from hwnas.report.units import Scale, change, duration, scale, show, tied
+from hwnas.report.units import Scale, change, duration, plural, scale, show, tied
 from hwnas.space import Code
 from hwnas.study import Study, Trials
 from hwnas.trial import Goal, Trial
@@ -94,17 +94,19 @@ def render(found: Findings) -> str:
         run=found.study.run,
         family=found.study.family,
         verdict=tied(verdict(found)),
+        plural=plural,
         size=_magnitude(found.space.size),
         version=hwnas.__version__,
         tiles=_tiles(found),
         networks=networks,
         comparison=_comparison(found, networks),
+        reading=_reading(found, networks),
         fronts=fronts,
         progress=progress,
         training=training,
         listed=_listed(found),
         again=_again(found),
-        drawing=drawing.svg(found.space, found.chosen.code, found.largest) if found.chosen else "",
+        drawing=_drawing(found),
         layers=_layers(found, networks),
         export=_export(found),
         gaps=_gaps(found),
@@ -126,16 +128,24 @@ def render(found: Findings) -> str:
 
 def _networks(found: Findings) -> list[Network]:
     """Largest, chosen and alternative, as far as there are any; where nothing is feasible, what came closest."""
+    if found.chosen is None and found.closest is None:
+        return []
     roles: list[tuple[str, str, Trial | None]] = [("Largest", "", found.baseline)]
     if found.chosen is None:
         roles.append(("Closest", "to the limits", found.closest))
     elif found.chosen.code != found.largest:
-        roles.append(("Chosen", found.reason, found.chosen))
+        roles.append((found.role.capitalize(), found.reason, found.chosen))
     if found.chosen is not None and found.alternative is not None:
         is_knee = found.knee is not None and found.knee.code == found.alternative.code
-        roles.append(("Knee" if is_knee else "Runner-up", "of the front", found.alternative))
+        place = "of the front" if any(trial is found.alternative for trial in found.front) else ""
+        roles.append(("Knee" if is_knee else "Runner-up", place, found.alternative))
     return [
-        Network(role, ", ".join(filter(None, (found.name(trial.code), note))), trial, _table(found.study, trial.code))
+        Network(
+            role,
+            ", ".join(filter(None, (found.name(trial.code) if trial.code in found.numbers else "", note))),
+            trial,
+            _table(found.study, trial.code),
+        )
         for role, note, trial in roles
         if trial is not None
     ]
@@ -170,12 +180,20 @@ def _comparison(found: Findings, networks: Sequence[Network]) -> list[Row]:
     return rows
 
 
+def _reading(found: Findings, networks: Sequence[Network]) -> str:
+    """How to read the comparison, as far as it has intervals and noise."""
+    details = [details for network in networks for details in network.trial.details.values()]
+    intervals = "Ranges are 95 % intervals." if any("low" in own for own in details) else ""
+    noise = "A difference below the repeat error means nothing." if found.facts.get("noise") else ""
+    return f"{intervals} {noise}".strip()
+
+
 def _value(found: Findings, goal: Goal, trial: Trial, own: Scale) -> Cell:
     if goal.name not in trial.values:
         return Cell("–", ("not measured",))
-    value, base = trial.values[goal.name], found.baseline
-    compared = base is not None and trial.code != base.code and goal.name in base.values
-    difference = change(value, base.values[goal.name], goal.unit) if base is not None and compared else ""
+    value = trial.values[goal.name]
+    base = found.baseline.values if found.baseline and found.baseline.code != trial.code else {}
+    difference = change(value, base[goal.name], goal.unit) if goal.name in base else ""
     interval = _interval(trial.details.get(goal.name, {}), own)
     return Cell(own(value), (interval,) if interval else (), difference, not goal.within(value))
 
@@ -189,7 +207,7 @@ def _interval(details: Mapping[str, Any], own: Scale) -> str:
 def _tail(details: Mapping[str, Any], own: Scale) -> Cell:
     if "p95" not in details:
         return Cell("–")
-    passes = (f"{details['repeats']} passes",) if "repeats" in details else ()
+    passes = (f"{details['repeats']:,} passes",) if "repeats" in details else ()
     return Cell(f"{own.number(details.get('p50', details['p95']))} / {own(details['p95'])}", passes)
 
 
@@ -198,10 +216,10 @@ def _remarks(found: Findings, goal: Goal) -> tuple[str, ...]:
     remarks = [f"limit {found.limit(goal)}" if goal.limit is not None else "", found.noise(goal)]
     details = (found.chosen or found.closest or Trial(0, ())).details.get(goal.name, {})
     if "threads" in details:
-        threads = details["threads"]
-        remarks.append(f"{details.get('runtime', '')} {threads} thread{'s' * (threads != 1)}".strip())
+        remarks.append(", ".join(filter(None, (details.get("runtime", ""), plural(details["threads"], "thread")))))
     if "images" in details:
-        remarks.append(f"{details['images']:,} {details.get('split', '')} images")
+        split = {"val": "validation"}.get(details.get("split", ""), details.get("split", ""))
+        remarks.append(plural(details["images"], f"{split} image".strip()))
     return tuple(remark for remark in remarks if remark)
 
 
@@ -225,6 +243,11 @@ def _tiles(found: Findings) -> list[dict[str, Any]]:
     return tiles
 
 
+def _drawing(found: Findings) -> str:
+    shown = found.chosen or found.closest
+    return drawing.svg(found.space, shown.code, found.largest) if shown else ""
+
+
 def _layers(found: Findings, networks: Sequence[Network]) -> dict[str, Any] | None:
     """The table of the network that the page is about."""
     own = next((network for network in networks[::-1] if network.role not in ("Knee", "Runner-up")), None)
@@ -242,7 +265,12 @@ def _layers(found: Findings, networks: Sequence[Network]) -> dict[str, Any] | No
         }
         for layer in own.layers
     ]
-    return {"name": found.name(own.trial.code), "rows": rows, "macs": show(macs(own.layers), ""), "params": show(params(own.layers), "")}
+    return {
+        "name": found.name(own.trial.code),
+        "rows": rows,
+        "macs": show(macs(own.layers), ""),
+        "params": show(params(own.layers), ""),
+    }
 
 
 def _export(found: Findings) -> list[tuple[str, str]]:
@@ -254,7 +282,9 @@ def _export(found: Findings) -> list[tuple[str, str]]:
     if known.get("latency"):
         own = scale("s", [known["latency"]])
         interval = _interval({end: known.get(f"latency_{end}") for end in ("low", "high")}, own)
-        rows.append(("latency of this very file", own(known["latency"]) + (f" ({interval})" if interval else "")))
+        noise = next((found.noise(goal) for goal in found.goals if goal.unit == "s"), "")
+        notes = "; ".join(filter(None, (interval, noise)))
+        rows.append(("latency of this very file", own(known["latency"]) + (f" ({notes})" if notes else "")))
     if known.get("difference") is not None:
         rows.append(("largest difference to PyTorch", f"{known['difference']:.1e}"))
     if known.get("trained") is False:
@@ -294,14 +324,15 @@ def _again(found: Findings) -> dict[str, Any] | None:
         for goal in found.goals:
             then = before[trial.code].values.get(goal.name) if trial.code in before else None
             now = trial.values.get(goal.name)
-            seen = ["–" if value is None else scales[goal.name](value) for value in (then, now)]
-            cells.append((*seen, "", now is not None and not goal.within(now)))
+            difference = ""
             if now is not None and then is not None:
-                cells[-1] = (*seen, change(now, then, goal.unit), not goal.within(now))
+                difference = change(now, then, goal.unit)
                 if trial.code != found.largest:
                     pairs[goal.name].append((now, then))
+            shown = ["–" if value is None else scales[goal.name](value) for value in (then, now)]
+            cells.append((*shown, difference, now is not None and not goal.within(now)))
         is_chosen = found.chosen is not None and trial.code == found.chosen.code
-        role = "chosen" if is_chosen else "largest network" if trial.code == found.largest else ""
+        role = found.role if is_chosen else "largest network" if trial.code == found.largest else ""
         rows.append({"name": found.name(trial.code), "role": role, "cells": cells, "error": trial.error})
     sentences = [_optimism(found, goal, pairs[goal.name]) for goal in found.goals if pairs[goal.name]]
     return {"rows": rows, "sentences": sentences}
@@ -323,12 +354,12 @@ def _gaps(found: Findings) -> list[str]:
     for goal in found.goals:
         over = sum(trial.state == "over_limit" and goal.name not in trial.values for trial in found.searched)
         if over:
-            gaps.append(f"{goal.name} was not measured for {over} networks that broke a limit before.")
+            gaps.append(f"{goal.name} was not measured for {plural(over, 'network')} that broke a limit before.")
         disturbed = sum(bool(trial.details.get(goal.name, {}).get("disturbed")) for trial in found.searched)
         if disturbed:
-            gaps.append(f"{goal.name}: other work disturbed the measurement of {disturbed} networks.")
+            gaps.append(f"{goal.name}: other work disturbed the measurement of {plural(disturbed, 'network')}.")
     if found.states["running"]:
-        gaps.append(f"{found.states['running']} networks are not finished.")
+        gaps.append(f"{plural(found.states['running'], 'network')} asked for, but not judged yet.")
     if found.chosen is not None and not found.is_confirmed:
         gaps.append("The chosen network was not measured again: its values are those that the search picked it for.")
     if found.baseline is None:

@@ -6,14 +6,14 @@ import html
 import itertools
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from hwnas import pareto
 from hwnas.report.findings import Findings
-from hwnas.report.units import Scale, scale, show
+from hwnas.report.units import Scale, plural, scale, show
 from hwnas.trial import Goal, Trial
 
 SHOWN = 2500
@@ -56,9 +56,8 @@ class Mark:
     def style(self) -> dict[str, Any]:
         """The marker as plotly writes it."""
         edge = {"width": self.line, "color": self.color if "open" in self.symbol or self.symbol == "x-thin" else "card"}
-        return {
-            "color": self.color, "symbol": self.symbol, "size": self.size, "opacity": self.opacity, "line": edge
-        }  # fmt: skip
+        own = {"color": self.color, "symbol": self.symbol, "size": self.size}
+        return {**own, "opacity": self.opacity, "line": edge}
 
 
 FEASIBLE = Mark("within the limits", "feasible", "circle", 7, 0.75, 0.5)
@@ -86,9 +85,10 @@ def fronts(found: Findings) -> list[Plot]:
     plots = []
     for number, (x, y) in enumerate(pairs):
         pair = _Pair(found, x, y, scales[x.name], scales[y.name])
-        label = f"Scatter plot of {found.count} networks: {y.name} against {x.name}"
+        label = f"Scatter plot of {plural(found.count, 'network')}: {y.name} against {x.name}"
         layout = {**pair.axes(), "shapes": pair.shapes(), "annotations": pair.annotations()}
-        layout["height"] = 540 if len(pairs) == 1 else 460
+        layout["showlegend"] = number + 1 == len(pairs)
+        layout["height"] = 540 if layout["showlegend"] else 460
         plots.append(Plot(f"front{number}", label, _front_caption(found, goals), pair.traces(), layout))
     return plots
 
@@ -143,12 +143,16 @@ def training(found: Findings) -> Plot | None:
         seen = [(epoch, 100 * row[key]) for epoch, row in zip(epochs, rows, strict=True) if row.get(key) is not None]
         if seen:
             x, y = zip(*seen, strict=True)
-            marker = Mark(name, color, symbol, 9).style()
-            data.append({"type": "scatter", "mode": "lines+markers", "x": x, "y": y, "name": name, "yaxis": "y2",
-                         "marker": marker, "line": {"color": color, "dash": "dot"},
-                         "hovertemplate": f"{name}: %{{y:.1f}} %<extra></extra>"})  # fmt: skip
+            curve = _line(x, y, color, name) | {
+                "mode": "lines+markers",
+                "yaxis": "y2",
+                "line": {"color": color, "dash": "dot"},
+            }
+            curve |= {"marker": Mark(name, color, symbol, 9).style(), "hovertemplate": "%{y:.1f} %"}
+            data.append(curve)
             layout["yaxis2"] = _axis("accuracy (%)", overlaying="y", side="right", showgrid=False, tickmode="auto")
     layout["annotations"] = []
+    layout["legend"] = {"orientation": "h", "x": 0, "y": 1.1, "yanchor": "bottom"}  # above the names of the phases
     for phase, group in itertools.groupby(enumerate(rows, 1), key=lambda pair: str(pair[1].get("phase", ""))):
         start = next(group)[0]
         text = {"x": start - 0.5, "y": 1, "yref": "paper", "yanchor": "bottom", "xanchor": "left", "showarrow": False}
@@ -222,6 +226,7 @@ class _Pair:
     def traces(self) -> list[dict[str, Any]]:
         found = self.found
         first, again = found.found, bool(found.confirmed.feasible())
+        chosen = replace(CHOSEN, name=found.role)
         traces = [self._cloud(trials, mark) for mark, trials in _kinds(found, (self.x_goal, self.y_goal))]
         traces += [rug for mark, state in ((OVER, "over_limit"), (FAILED, "failed")) for rug in self._rugs(state, mark)]
         if len(found.objectives) == 2:
@@ -229,10 +234,13 @@ class _Pair:
             if again:
                 traces.append(self._path(first, "dot"))
         traces.append(self._cloud(first, FOUND_BEFORE if again else FOUND))
-        special = dict.fromkeys([trial.code for trial in (found.baseline, found.knee, found.chosen) if trial])
-        traces.append(self._cloud([trial for trial in found.confirmed if trial.code not in special], AGAIN, bars=True))
-        for mark, trial in ((LARGEST, found.baseline), (KNEE, found.knee), (CHOSEN, found.chosen)):
-            traces.append(self._cloud([trial] if trial else [], mark, bars=True))
+        named = {
+            trial.code: (mark, trial)
+            for mark, trial in ((LARGEST, found.baseline), (KNEE, found.knee), (chosen, found.chosen))
+            if trial is not None
+        }
+        traces.append(self._cloud([trial for trial in found.confirmed if trial.code not in named], AGAIN, bars=True))
+        traces += [self._cloud([trial], mark, bars=True) for mark, trial in named.values()]
         return [trace for trace in traces if trace["x"]]
 
     def axes(self) -> dict[str, Any]:
@@ -253,7 +261,7 @@ class _Pair:
         beside = {"yref": "y domain", "y": 1, "yanchor": "top", "xanchor": "left", "xshift": 3}
         above = {"xref": "x domain", "x": 1, "xanchor": "right", "yanchor": "bottom"}
         return [
-            {**common, **place, side: own(goal.limit), "text": f"limit {show(goal.limit, goal.unit)}"}
+            {**common, **place, side: own(goal.limit), "text": _safe(f"limit {show(goal.limit, goal.unit)}")}
             for side, goal, own, place in (("x", self.x_goal, self.x, beside), ("y", self.y_goal, self.y, above))
             if goal.limit is not None
         ]
@@ -325,9 +333,8 @@ def _points(
 def _hover(found: Findings, trial: Trial) -> str:
     """A network in a few lines: its values, then its choices by axis."""
     lines = [f"<b>{found.name(trial.code)}</b> {trial.state.replace('_', ' ')}"]
-    lines += [
-        f"{_safe(g.name)} <b>{show(trial.values[g.name], g.unit)}</b>" for g in found.goals if g.name in trial.values
-    ]
+    known = [goal for goal in found.goals if goal.name in trial.values]
+    lines += [f"{_safe(goal.name)} <b>{_safe(show(trial.values[goal.name], goal.unit))}</b>" for goal in known]
     if trial.error:
         lines.append(_safe(textwrap.shorten(trial.error, 120)))
     return "<br>".join([*lines, *(_safe(line) for line in brief(found, trial))])
@@ -368,9 +375,7 @@ def _front_caption(found: Findings, goals: Sequence[Goal]) -> str:
     if any(0 < count < len(names) for count in known):
         text.append("At the edges: networks with one value only, which broke a limit on it or failed afterwards.")
     if missing := known.count(0):
-        text.append(
-            f"{missing} failed {'network has' if missing == 1 else 'networks have'} no value and cannot be drawn."
-        )
+        text.append(f"{plural(missing, 'failed network')} without any value cannot be drawn.")
     if max(found.states.values(), default=0) > SHOWN:
         text.append(f"Of each kind at most {SHOWN:,} are drawn, evenly over the search; the front is complete.")
     if found.confirmed.feasible():

@@ -87,11 +87,14 @@ def _pair(axes: Axes, found: Findings, x: Goal, y: Goal) -> None:
             linewidth=1.8,
             marker="o",
             markersize=5,
-            label="front",
+            label="front, measured again" if found.confirmed.feasible() else "front",
         )
-    for name, trial in (("largest", found.baseline), ("knee", found.knee), ("chosen", found.chosen)):
-        if trial is not None and {x.name, y.name} <= set(trial.values):
-            axes.scatter(*place([trial]), zorder=5, **LOOKS[name])
+    special = (("largest", found.baseline), ("knee", found.knee), ("chosen", found.chosen))
+    named = {trial.code: (name, trial) for name, trial in special if trial is not None}
+    for name, trial in named.values():
+        label = found.role if name == "chosen" else LOOKS[name]["label"]
+        if {x.name, y.name} <= set(trial.values):
+            axes.scatter(*place([trial]), zorder=5, **LOOKS[name] | {"label": label})
     for goal, own_scale, line in ((x, across, axes.axvline), (y, up, axes.axhline)):
         if goal.limit is not None:
             line(

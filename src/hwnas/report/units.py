@@ -29,6 +29,8 @@ class Scale:
     def number(self, value: float) -> str:
         """The value without its symbol: three digits that count, percentages with one decimal."""
         shown = value / self.factor
+        if self.factor == 1.0 and shown == int(shown) and self.symbol in ("", "B"):
+            return _sign(f"{shown:.0f}" if abs(shown) < 1e6 else f"{shown:.2e}")
         return _sign(f"{shown:.1f}" if self.symbol == "%" else _digits(shown))
 
     def __call__(self, value: float) -> str:
@@ -65,6 +67,11 @@ def change(now: float, then: float, unit: str) -> str:
     return _signed(100 * (now / then - 1), 0) + " %" if now > 0 and then > 0 else ""
 
 
+def plural(count: int, noun: str) -> str:
+    """A number of things: `1 network`, `1,200 networks`."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
 def duration(seconds: float) -> str:
     """A stretch of time as people say it: `42 s`, `18 min`, `3 h 05 min`."""
     if seconds < 90:
@@ -82,9 +89,7 @@ def _digits(value: float) -> str:
     value = float(f"{value:.3g}")
     if value and not 1e-3 <= abs(value) < 1e6:
         return f"{value:.2e}"
-    if value == int(value) and (abs(value) >= 100 or value == 0):
-        return f"{value:.0f}"
-    return f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
+    return f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}" if value else "0"
 
 
 def _signed(value: float, places: int) -> str:
@@ -97,4 +102,4 @@ def _sign(text: str) -> str:
     return text.replace("-", "−", 1) if text.startswith("-") else text
 
 
-__all__ = ["Scale", "change", "duration", "scale", "show", "tied"]
+__all__ = ["Scale", "change", "duration", "plural", "scale", "show", "tied"]

@@ -13,7 +13,7 @@ from hwnas.space import Choice, Code, Space
 
 SHARES = {"full": 180.0, "first": 25.0, "last": 125.0}
 """Once-for-All's epochs by kind of phase: the full network, a first and a last step of an axis."""
-RATES = {"full": 1.0, "first": 1 / 12, "last": 1 / 4}
+RATES = {"full": 1.0, "first": 1 / 4, "last": 1 / 2}
 """Its learning rates relative to the full network's."""
 
 
