@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from hwnas import units
 from hwnas.hardware._device import detect
-from hwnas.units import text
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def _versions() -> Iterator[Finding]:
 
 def _machine() -> Iterator[Finding]:
     facts = detect()
-    memory = text(facts["memory"], "bytes") if facts["memory"] else "unknown memory"
+    memory = units.show(facts["memory"], "bytes") if facts["memory"] else "unknown memory"
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else facts["cores"]
     yield Finding("ok", f"{facts['cpu']}, {facts['cores']} cores ({usable} usable), {memory}, {facts['system']}")
     for name, version in facts["runtimes"].items():
@@ -97,7 +97,7 @@ def _torchvision() -> Iterator[Finding]:
 def _places() -> Iterator[Finding]:
     here = Path.cwd()
     if os.access(here, os.W_OK):
-        yield Finding("ok", f"{here} can be written, {text(shutil.disk_usage(here).free, 'bytes')} free")
+        yield Finding("ok", f"{here} can be written, {units.show(shutil.disk_usage(here).free, 'bytes')} free")
     else:
         yield Finding("note", f"{here} cannot be written", "give another folder: hwnas search CONFIG --run DIR")
 

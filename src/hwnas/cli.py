@@ -14,10 +14,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from hwnas import __version__, parts
+from hwnas import __version__, parts, units
 from hwnas.display import Display
 from hwnas.errors import ConfigError, HwnasError, InfeasibleError, Interrupted, MissingExtraError, nearest
-from hwnas.units import duration, text
 
 DONE, FAILED, USAGE, INFEASIBLE, STOPPED = 0, 1, 2, 3, 130
 
@@ -97,7 +96,7 @@ def search(
         _show_plan(plan, folder)
     if dry_run:
         return
-    display.units |= {goal.name: goal.unit for goal in plan.goals}
+    display.unit_of |= {goal.name: goal.unit for goal in plan.goals}
     command = shlex.join(["hwnas", "search", str(config), *changes, "--run", str(folder)])
     _drive(lambda: experiment.start(plan, folder, watch=display, command=command), display, folder)
 
@@ -158,8 +157,10 @@ def export(
         return
     if not done.trained:
         err.print("[yellow]this run trains no weights: the file holds the architecture with fresh ones[/]")
-    noise = "  ± ".join(["", text((done.latency_high - done.latency_low) / 2, "s")])
-    out.print(f"{done.path}: {text(done.bytes, 'bytes')}, {text(done.latency, 's')}{noise}, 1 pass on this machine")
+    noise = "  ± ".join(["", units.show((done.latency_high - done.latency_low) / 2, "s")])
+    out.print(
+        f"{done.path}: {units.show(done.bytes, 'bytes')}, {units.show(done.latency, 's')}{noise}, 1 pass on this machine"
+    )
     out.print(f"largest difference to PyTorch: {done.difference:.2g}")
 
 
@@ -272,16 +273,18 @@ def _show_plan(plan: Any, folder: Path) -> None:
         line = f"  {goal.name}: {goal.direction}"
         seen = plan.ranges.get(goal.name)
         if seen:
-            low, high = text(seen["least"], goal.unit), text(seen["most"], goal.unit)
+            low, high = units.show(seen["least"], goal.unit), units.show(seen["most"], goal.unit)
             line += f", {low} to {high} on {seen['tried']} networks"
-            line += f", limit {text(seen['limit'], goal.unit)} kept by {seen['met']} of them"
+            line += f", limit {units.show(seen['limit'], goal.unit)} kept by {seen['met']} of them"
         elif goal.limit is not None:
-            line += f", limit {text(goal.limit, goal.unit)}"
+            line += f", limit {units.show(goal.limit, goal.unit)}"
         err.print(line, highlight=False)
     phases = [name for name in ("train supernet", "search", "confirm and export") if plan.seconds.get(name)]
     total = sum(plan.seconds[name] for name in phases)
-    split = ", ".join(f"{name} {duration(plan.seconds[name])}" for name in phases)
-    err.print(f"  {plan.config.budget} evaluations into {folder}; about {duration(total)}: {split}", highlight=False)
+    split = ", ".join(f"{name} {units.duration(plan.seconds[name])}" for name in phases)
+    err.print(
+        f"  {plan.config.budget} evaluations into {folder}; about {units.duration(total)}: {split}", highlight=False
+    )
 
 
 def _row(study: Any, trial: Any) -> dict[str, Any]:
@@ -302,12 +305,14 @@ def _show_study(study: Any, trials: Any, run: Path) -> None:
     table = Table(box=None, header_style="bold", padding=(0, 2))
     table.add_column("trial", justify="right")
     for goal in study.goals:
-        limit = f" ≤ {text(goal.limit, goal.unit)}" if goal.limit is not None and goal.direction == "min" else ""
-        limit = f" ≥ {text(goal.limit, goal.unit)}" if goal.limit is not None and goal.direction == "max" else limit
+        limit = f" ≤ {units.show(goal.limit, goal.unit)}" if goal.limit is not None and goal.direction == "min" else ""
+        limit = (
+            f" ≥ {units.show(goal.limit, goal.unit)}" if goal.limit is not None and goal.direction == "max" else limit
+        )
         table.add_column(f"{goal.name}{limit}", justify="right")
     table.add_column("state")
     for trial in trials:
-        cells = [text(trial.values[g.name], g.unit) if g.name in trial.values else "–" for g in study.goals]
+        cells = [units.show(trial.values[g.name], g.unit) if g.name in trial.values else "–" for g in study.goals]
         chosen = " ← chosen" if list(trial.code) == facts.get("chosen") else ""
         table.add_row(str(numbers.get(trial.code, "")), *cells, escape(trial.error or trial.state) + chosen)
     tally = [trial.state for trial in study.trials()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -14,21 +14,19 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from hwnas import units
 from hwnas.errors import Interrupted
 from hwnas.progress import Progress
-from hwnas.units import duration, text
 
 EVERY = 5.0
 """Seconds between plain lines."""
 
-Units = Callable[[], Mapping[str, str]]
-
 
 class Display:
-    """Draws what is reported to it; call it as a `Watch`. Units of goals are asked for when they are first needed."""
+    """Draws what is reported to it; call it as a `Watch`. `unit_of` tells the units of goals."""
 
-    def __init__(self, console: Console, units: Mapping[str, str] | None = None, quiet: bool = False) -> None:
-        self.console, self.units, self.quiet = console, dict(units or {}), quiet
+    def __init__(self, console: Console, unit_of: Mapping[str, str] | None = None, quiet: bool = False) -> None:
+        self.console, self.unit_of, self.quiet = console, dict(unit_of or {}), quiet
         self.stopping = False
         self._bars: Bars | None = None
         self._task: TaskID | None = None
@@ -94,7 +92,7 @@ class Display:
             self._bars.start()
         if self._task is None:
             self._task = self._bars.add_task(escape(progress.phase), total=progress.total or None, facts="")
-        facts = escape(describe(self._facts, self.units))
+        facts = escape(describe(self._facts, self.unit_of))
         self._bars.update(self._task, completed=progress.done, total=progress.total or None, facts=facts)
 
     def _say(self, progress: Progress) -> None:
@@ -105,18 +103,18 @@ class Display:
         share = f" {progress.done}/{progress.total}" if progress.total else ""
         spent, left = now - self._began, ""
         if progress.done and progress.total > progress.done and spent > 1:
-            left = f", about {duration(spent / progress.done * (progress.total - progress.done))} left"
-        facts = describe(self._facts, self.units)
-        line = f"{progress.phase}{share} ({duration(spent)}{left}){': ' + facts if facts else ''}"
+            left = f", about {units.duration(spent / progress.done * (progress.total - progress.done))} left"
+        facts = describe(self._facts, self.unit_of)
+        line = f"{progress.phase}{share} ({units.duration(spent)}{left}){': ' + facts if facts else ''}"
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def describe(facts: Mapping[str, Any], units: Mapping[str, str]) -> str:
+def describe(facts: Mapping[str, Any], unit_of: Mapping[str, str]) -> str:
     """The facts of a report as one short line; counts of zero are left out."""
     words = []
     for name, value in facts.items():
         if isinstance(value, Mapping):
-            inner = ", ".join(f"{goal} {text(number, units.get(goal, ''))}" for goal, number in value.items())
+            inner = ", ".join(f"{goal} {units.show(number, unit_of.get(goal, ''))}" for goal, number in value.items())
             words.append(f"{name}: {inner}")
         elif isinstance(value, float):
             words.append(f"{name.replace('_', ' ')} {value:.3f}")

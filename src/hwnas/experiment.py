@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from hwnas import deploy, parts, report
+from hwnas import deploy, parts, report, units
 from hwnas.config import Config, GoalSpec, read
 from hwnas.errors import (
     ConfigError,
@@ -34,7 +34,6 @@ from hwnas.seeds import derive
 from hwnas.space import Code
 from hwnas.study import Study, Trials
 from hwnas.trial import Goal, Trial
-from hwnas.units import text
 from hwnas.workers import Bench, Here, Job, Outcome, Pool, Setup, Workers
 
 RUN = "main"
@@ -125,6 +124,7 @@ def resume(run: str | Path, *, overrides: Sequence[str] = (), watch: Watch = sil
             _keep_config(folder, plan.config)
             record.note("config", _plain(plan.config))
         record.event("resumed")
+        record.note("finished", False)
         return _run(plan, record, folder, watch)
 
 
@@ -232,9 +232,9 @@ def _probe(plan: Plan, spec: GoalSpec, watch: Watch) -> None:
         best = min(values.values(), key=goal.loss)
         way = "smallest" if spec.direction == "min" else "largest"
         sign = "<=" if spec.direction == "min" else ">="
-        message = f"no network meets {spec.name} {sign} {text(limit, goal.unit)}"
+        message = f"no network meets {spec.name} {sign} {units.show(limit, goal.unit)}"
         tried = f"{len(values)} networks tried, the smallest and the largest among them"
-        hint = f"the {way} value possible is about {text(best, goal.unit)} ({tried})"
+        hint = f"the {way} value possible is about {units.show(best, goal.unit)} ({tried})"
         if spec.share is not None and values.get(space.largest):
             hint += f", that is {100 * best / values[space.largest]:.0f}% of the largest network's"
         raise InfeasibleError(f"goals.{spec.name}.limit: {message}", hint=hint)

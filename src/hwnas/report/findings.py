@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from hwnas.report.units import change, plural, scale, show
 from hwnas.space import Code
 from hwnas.study import Study, Trials
 from hwnas.trial import Goal, Trial, excess
+from hwnas.units import change, plural, scale, show
 
 
 class Findings:

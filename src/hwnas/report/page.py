@@ -17,10 +17,10 @@ import hwnas
 from hwnas.layers import Layer, macs, params
 from hwnas.report import drawing, plots
 from hwnas.report.findings import Findings, verdict
-from hwnas.report.units import Scale, change, duration, plural, scale, show, tied
 from hwnas.space import Code
 from hwnas.study import Study, Trials
 from hwnas.trial import Goal, Trial
+from hwnas.units import Scale, change, duration, plural, scale, show, tied
 
 LISTED = 200
 """So many rows of a long table are written out; the data at the end of the page are complete."""
@@ -362,6 +362,11 @@ def _gaps(found: Findings) -> list[str]:
         gaps.append(f"{plural(found.states['running'], 'network')} asked for, but not judged yet.")
     if found.chosen is not None and not found.is_confirmed:
         gaps.append("The chosen network was not measured again: its values are those that the search picked it for.")
+    if found.is_confirmed and not any(trial is found.chosen for trial in found.front):
+        gaps.append(
+            "Measured again, another finalist is better than the chosen network in everything; the choice rests on "
+            "what the search saw, since the second measurement must not choose."
+        )
     if found.baseline is None:
         gaps.append("The largest network was not judged, so there is nothing to compare with.")
     elif missing := [goal.name for goal in found.goals if goal.name not in found.baseline.values]:

@@ -13,8 +13,8 @@ import numpy as np
 
 from hwnas import pareto
 from hwnas.report.findings import Findings
-from hwnas.report.units import Scale, plural, scale, show
 from hwnas.trial import Goal, Trial
+from hwnas.units import Scale, plural, scale, show
 
 SHOWN = 2500
 """So many trials of one kind are drawn at most; the front is always drawn whole."""
@@ -65,7 +65,7 @@ OVER = Mark("over a limit", "over", "triangle-up-open", 7, 0.8)
 FAILED = Mark("failed", "failed", "x-thin", 7, 0.9, 1.6)
 FOUND = Mark("front", "front", "circle", 10)
 FOUND_BEFORE = Mark("front of the search", "front", "circle-open", 9)
-AGAIN = Mark("measured again", "front", "circle", 10)
+AGAIN = Mark("measured again", "front", "hexagon", 12)
 LARGEST = Mark("largest network", "baseline", "square", 12)
 KNEE = Mark("knee", "knee", "diamond", 13)
 CHOSEN = Mark("chosen", "chosen", "star", 19)

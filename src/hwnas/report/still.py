@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from hwnas.errors import ConfigError
 from hwnas.report.findings import Findings
 from hwnas.report.plots import oriented, title
-from hwnas.report.units import Scale, scale, show
 from hwnas.study import Study
 from hwnas.trial import Goal, Trial
+from hwnas.units import Scale, scale, show
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

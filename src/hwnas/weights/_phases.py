@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ from hwnas.space import Choice, Code, Space
 SHARES = {"full": 180.0, "first": 25.0, "last": 125.0}
 """Once-for-All's epochs by kind of phase: the full network, a first and a last step of an axis."""
 RATES = {"full": 1.0, "first": 1 / 4, "last": 1 / 2}
-"""Its learning rates relative to the full network's."""
+"""Learning rates relative to the full network's; Once-for-All, whose phases are long, takes 1/12 and 1/4."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +35,8 @@ class Phase:
 def phases(space: Space, epochs: int, order: Sequence[str] = ("kernel", "depth")) -> list[Phase]:
     """The phases of progressive shrinking for a space: kernel, depth, then every other axis, from large to small.
 
-    An axis with three or more values opens in two steps (all but the smallest, then all), as in Once-for-All; with
-    few epochs in one. Image sizes are elastic from the start. Every phase has at least one epoch.
+    An axis with three or more values, except the first one, opens in two steps (all but the smallest, then all), as
+    in Once-for-All; with few epochs in one. Image sizes are elastic from the start. Every phase has at least one epoch.
 
     Raises:
         ConfigError: fewer epochs than phases.
@@ -62,8 +61,7 @@ def phases(space: Space, epochs: int, order: Sequence[str] = ("kernel", "depth")
             plan.append(("first", f"elastic {axis}, first step", dict(opened)))
         opened = {**opened, axis: values[axis]}
         plan.append(("last", f"elastic {axis}", dict(opened)))
-    shares = [SHARES[kind] for kind, _, _ in plan]
-    lengths = _apportion(epochs, shares)
+    lengths = _apportion(epochs, [SHARES[kind] for kind, _, _ in plan])
     return [
         Phase(name, length, {**always, **allowed}, RATES[kind], teaches=kind != "full")
         for (kind, name, allowed), length in zip(plan, lengths, strict=True)
@@ -71,14 +69,12 @@ def phases(space: Space, epochs: int, order: Sequence[str] = ("kernel", "depth")
 
 
 def _apportion(total: int, shares: Sequence[float]) -> list[int]:
-    """Whole numbers, at least one each, that add up to the total and follow the shares (largest remainder)."""
-    left = total - len(shares)
-    exact = [left * share / sum(shares) for share in shares]
-    whole = [math.floor(number) for number in exact]
-    by_rest = sorted(range(len(shares)), key=lambda i: (whole[i] - exact[i], i))
-    for i in by_rest[: left - sum(whole)]:
-        whole[i] += 1
-    return [1 + number for number in whole]
+    """Whole numbers, at least one each, that add up to the total and follow the shares (Sainte-Lague)."""
+    numbers = [1] * len(shares)
+    for _ in range(total - len(shares)):
+        wanting = max(range(len(shares)), key=lambda i: shares[i] / (numbers[i] + 0.5))
+        numbers[wanting] += 1
+    return numbers
 
 
 def draw(space: Space, allowed: Mapping[str, int], rng: np.random.Generator) -> Code:

@@ -97,12 +97,13 @@ class Training:
         optimizer.zero_grad(set_to_none=True)
         answers: dict[int, Tensor] = {}
         total = 0.0
-        for _ in range(count):
+        for number in range(count):
             arch = self.family.space.decode(draw(self.family.space, phase.allowed, rng))
             side = side_of(self.family, arch)
             x = normalise(images, self.data, side)
             small = skeleton(self.family, arch).train()
-            output = call(small, borrow(self.family, arch, small, self.big), x)
+            with seeded(derive(self.o.seed, "dropout", epoch, index, number)):
+                output = call(small, borrow(self.family, arch, small, self.big), x)
             loss = F.cross_entropy(output, labels, label_smoothing=self.o.label_smoothing)
             if self.teacher is not None and self.o.distill > 0:
                 if side not in answers:

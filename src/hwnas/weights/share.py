@@ -133,7 +133,7 @@ def calibrate(small: nn.Module, tensors: Tensors, batches: Iterable[Tensor]) -> 
         for buffer, start in (("running_mean", 0.0), ("running_var", 1.0), ("num_batches_tracked", 0)):
             ready[f"{name}.{buffer}"] = torch.full_like(tensors[f"{name}.{buffer}"], start)
     counts: dict[str, int] = {}
-    with _collecting(norms, counts), torch.no_grad():
+    with _collecting(small, norms, counts), torch.no_grad():
         for batch in batches:
             call(small, ready, batch)
     for name, count in counts.items():
@@ -147,10 +147,12 @@ def _keeps_statistics(module: nn.Module) -> bool:
 
 
 @contextmanager
-def _collecting(norms: Mapping[str, nn.Module], counts: dict[str, int]) -> Iterator[None]:
+def _collecting(small: nn.Module, norms: Mapping[str, nn.Module], counts: dict[str, int]) -> Iterator[None]:
     """BatchNorm layers average over all batches to come; `counts` tells how many values per channel each one saw."""
-    found = {name: (module.training, module.momentum) for name, module in norms.items()}
+    training = [module for module in small.modules() if module.training]
+    momenta = {name: module.momentum for name, module in norms.items()}
     hooks = []
+    small.eval()
     for name, module in norms.items():
         module.training, module.momentum = True, None  # type: ignore[assignment]  # None: the plain average
 
@@ -163,5 +165,8 @@ def _collecting(norms: Mapping[str, nn.Module], counts: dict[str, int]) -> Itera
     finally:
         for hook in hooks:
             hook.remove()
+        small.eval()
+        for module in training:
+            module.training = True
         for name, module in norms.items():
-            module.training, module.momentum = found[name]
+            module.momentum = momenta[name]

@@ -83,13 +83,13 @@ class Shrink(Weights):
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Changes with the family and its tensors, the data and every option."""
+        """Changes with the family, its space and its tensors, the data, the phases and every option."""
         with torch.device("meta"):
             shapes = {name: list(tensor.shape) for name, tensor in tensors_of(self.family.supernet()).items()}
         options = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in _NOT_IDENTITY}
-        text = json.dumps(
-            [FORMAT, parts.spec_of(self.family) or self.family.name, shapes, self.data.fingerprint, options]
-        )
+        family = [parts.spec_of(self.family) or self.family.name, self.family.space.fingerprint, shapes]
+        plan = [dataclasses.asdict(phase) for phase in self.plan]
+        text = json.dumps([FORMAT, family, self.data.fingerprint, plan, options], default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def tensors(self) -> Mapping[str, Tensor]:
@@ -126,7 +126,7 @@ class Shrink(Weights):
         tensors, log = Training(self).run(watch)
         state = {"tensors": tensors, "log": log, "trained_in": str(self.folder.resolve())}
         self._write(self._finished, state)
-        if self.reuse:
+        if self._kept is not None:
             try:
                 self._write(self._kept, state)
             except OSError as error:
@@ -161,12 +161,15 @@ class Shrink(Weights):
         return self.folder / "weights" / "checkpoint.pt"
 
     @property
-    def _kept(self) -> Path:
+    def _kept(self) -> Path | None:
+        """Where an equal supernet lies for later runs; None for a script's own family, whose code may change unseen."""
+        if not self.reuse or parts.spec_of(self.family) is None:
+            return None
         home = os.environ.get("HWNAS_CACHE") or Path.home() / ".cache" / "hwnas"
         return Path(home) / "supernets" / f"{self.fingerprint}.pt"
 
     def _reusable(self) -> Path | None:
-        return self._kept if self.reuse and self._kept.exists() else None
+        return self._kept if self._kept is not None and self._kept.exists() else None
 
     def _read(self, path: Path) -> dict[str, Any]:
         hint = f"delete {path} to train anew"
