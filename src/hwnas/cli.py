@@ -157,11 +157,10 @@ def export(
         return
     if not done.trained:
         err.print("[yellow]this run trains no weights: the file holds the architecture with fresh ones[/]")
-    noise = "  ± ".join(["", units.show((done.latency_high - done.latency_low) / 2, "s")])
-    out.print(
-        f"{done.path}: {units.show(done.bytes, 'bytes')}, {units.show(done.latency, 's')}{noise}, 1 pass on this machine"
-    )
-    out.print(f"largest difference to PyTorch: {done.difference:.2g}")
+    spread = units.show((done.latency_high - done.latency_low) / 2, "s")
+    out.print(f"{done.path}: {units.show(done.bytes, 'bytes')}", highlight=False)
+    out.print(f"latency of this file here: {units.show(done.latency, 's')} ± {spread}", highlight=False)
+    out.print(f"largest difference to PyTorch: {done.difference:.2g}", highlight=False)
 
 
 @app.command()
@@ -305,10 +304,8 @@ def _show_study(study: Any, trials: Any, run: Path) -> None:
     table = Table(box=None, header_style="bold", padding=(0, 2))
     table.add_column("trial", justify="right")
     for goal in study.goals:
-        limit = f" ≤ {units.show(goal.limit, goal.unit)}" if goal.limit is not None and goal.direction == "min" else ""
-        limit = (
-            f" ≥ {units.show(goal.limit, goal.unit)}" if goal.limit is not None and goal.direction == "max" else limit
-        )
+        sign = "≤" if goal.direction == "min" else "≥"
+        limit = f" {sign} {units.show(goal.limit, goal.unit)}" if goal.limit is not None else ""
         table.add_column(f"{goal.name}{limit}", justify="right")
     table.add_column("state")
     for trial in trials:

@@ -9,9 +9,9 @@ A check takes a part and returns nothing, or raises AssertionError with a senten
 needs pytest; to see every promise as a test of its own, parametrise over `checks_of(MyPart)`.
 
 `example(MyPart, place)` builds a part as the checks want it: small. The class may say how: `tiny`, a mapping of
-options as in a configuration, or `example(place)`, a class method, where files are needed. What an experiment would give
-to its constructor comes from the toys: `Toy`, a family with a space that is wide enough for searches and networks that
-run in a millisecond, `Untrained` weights for it, and handwritten digits of 8 x 8 pixels.
+options as in a configuration, or `example(place)`, a class method, where files are needed. What an experiment would
+give to its constructor comes from the toys: `Toy`, a family with a space that is wide enough for searches and networks
+that run in a millisecond, `Untrained` weights for it, and handwritten digits of 8 x 8 pixels.
 """
 
 from __future__ import annotations
@@ -280,16 +280,17 @@ def is_described(part: Any) -> None:
 
 def names_its_options(part: Any) -> None:
     """The constructor takes options by name alone, and all of them are typed: it is what configurations are read by."""
-    for name, parameter in inspect.signature(type(part)).parameters.items():
+    cls: type = type(part)
+    for name, parameter in inspect.signature(cls).parameters.items():
         star = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-        require(not star, f"the constructor of {type(part).__name__} takes any {name}, so misspelt options would pass")
-        typed = parts.schema(type(part))[name].annotation is not Any
-        require(typed, f"option {name!r} of {type(part).__name__} has no type, so it cannot be checked")
+        require(not star, f"the constructor of {cls.__name__} takes any {name}, so misspelt options would pass")
+        typed = parts.schema(cls)[name].annotation is not Any
+        require(typed, f"option {name!r} of {cls.__name__} has no type, so it cannot be checked")
 
 
 def is_frozen(part: Any) -> None:
     """A part is a frozen dataclass, equal to its copy; its repr names every option."""
-    frozen = is_dataclass(part) and type(part).__dataclass_params__.frozen  # type: ignore[attr-defined]  # mypy knows none
+    frozen = getattr(getattr(part, "__dataclass_params__", None), "frozen", False)
     require(frozen, f"{type(part).__name__} is no frozen dataclass")
     require(replace(part) == part == copy.copy(part), f"{part!r} differs from its copy")
     for option in fields(part):
@@ -309,11 +310,12 @@ def travels_as_a_spec(part: Any) -> None:
 
 def rejects_unknown_options(part: Any) -> None:
     """A misspelt option is a ConfigError that names the nearest one."""
+    cls: type = type(part)
     (name,) = parts.spec_of(part) or ("",)
-    own = [option for option in parts.schema(type(part)) if option not in parts.GIVEN]
+    own = [option for option in parts.schema(cls) if option not in parts.GIVEN]
     for option in own or ["anything"]:
         try:
-            parts.make(_folders(type(part)), {name: {f"{option}_": 0}})
+            parts.make(_folders(cls), {name: {f"{option}_": 0}})
         except ConfigError as error:
             told = not own or f"did you mean {option!r}" in str(error)
             require(told, f"for the unknown option '{option}_' nobody points to {option!r}, but: {error}")
@@ -456,8 +458,10 @@ def parameters_learn(family: Family) -> None:
         with seeded(0):
             _loss(_output(model.train(), inputs)).backward()  # type: ignore[no-untyped-call]
         for name, parameter in model.named_parameters():
-            require(parameter.grad is not None, f"{name} of the network {code} is not used, so it cannot learn")
-            require(parameter.grad.isfinite().all(), f"{name} of the network {code} has a gradient that is not finite")
+            gradient = parameter.grad
+            require(gradient is not None, f"{name} of the network {code} is not used, so it cannot learn")
+            finite = gradient is not None and gradient.isfinite().all()
+            require(finite, f"{name} of the network {code} has a gradient that is not finite")
 
 
 def builds_repeatably(family: Family) -> None:
@@ -549,8 +553,6 @@ def gradients_stay_in_their_slices(family: Family) -> None:
 
 def _used(parameter: Tensor, borrowed: Iterable[Tensor]) -> Tensor | None:
     """Which entries of a big tensor the borrowed ones are views of; None if some are computed from it."""
-    import torch
-
     used = torch.zeros_like(parameter, dtype=torch.bool)
     home = parameter.untyped_storage().data_ptr()
     for tensor in borrowed:
@@ -575,7 +577,7 @@ def _origins(tensor: Tensor) -> set[Tensor]:
 
 
 def nothing_is_secretly_active(family: Family) -> None:
-    """Two networks that share weights and run in turns compute what each computes alone; the big one stays as it was."""
+    """Two networks that share weights and run in turns compute what each does alone; the big one stays as it was."""
     import torch
 
     from hwnas.weights.share import borrow, call, skeleton, tensors_of
@@ -619,12 +621,17 @@ def candidates_for(metric: Metric) -> list[Candidate]:
     return [Candidate(family, code) for code in some_codes(family, 2)]
 
 
+def _fresh(part: Any) -> Any:
+    """A copy that has computed nothing yet."""
+    return replace(part) if is_dataclass(part) else part
+
+
 def _ready(metric: Metric, candidates: Sequence[Candidate] | None) -> tuple[Any, list[Candidate]]:
     """A metric that was prepared, as a fresh copy; and fresh candidates, of which nothing is built yet."""
-    metric = replace(metric) if is_dataclass(metric) and not isinstance(metric, type) else metric
-    if hasattr(metric, "prepare"):
-        metric.prepare(silent)
-    return metric, [replace(candidate) for candidate in candidates or candidates_for(metric)]
+    fresh = _fresh(metric)
+    if hasattr(fresh, "prepare"):
+        fresh.prepare(silent)
+    return fresh, [replace(candidate) for candidate in candidates or candidates_for(metric)]
 
 
 def _reading(result: Any) -> Reading:
@@ -634,8 +641,8 @@ def _reading(result: Any) -> Reading:
 
 def judges(metric: Metric, candidates: Sequence[Candidate] | None = None) -> None:
     """Every value is a plain, finite float; details can be recorded."""
-    metric, candidates = _ready(metric, candidates)
-    for result in map(metric, candidates):
+    own, candidates = _ready(metric, candidates)
+    for result in map(own, candidates):
         reading = _reading(result)
         require(type(reading.value) is float, f"{reading.value!r} is a {type(reading.value).__name__}, no float")
         require(math.isfinite(reading.value), f"the metric gives {reading.value}")
@@ -659,7 +666,7 @@ def _flag(metric: Metric, name: str) -> bool:
 
 
 def repeats_itself(metric: Metric, candidates: Sequence[Candidate] | None = None) -> None:
-    """The same candidates get the same values again, in any order; a metric that is `exclusive` measures, and is free."""
+    """The same candidates get the same values again, in any order; one that is `exclusive` measures, and is exempt."""
     first, candidates = _ready(metric, candidates)
     if _flag(metric, "exclusive"):
         return
@@ -671,25 +678,25 @@ def repeats_itself(metric: Metric, candidates: Sequence[Candidate] | None = None
 
 
 def judges_many_as_one_by_one(metric: Metric, candidates: Sequence[Candidate] | None = None) -> None:
-    """`many`, where there is one, answers in order, and bit for bit like single calls: groups differ from run to run."""
-    metric, candidates = _ready(metric, candidates)
-    if not hasattr(metric, "many"):
+    """`many`, if there is one, answers in order and bit for bit like single calls, since groups differ between runs."""
+    own, candidates = _ready(metric, candidates)
+    if not hasattr(own, "many"):
         return
-    together = metric.many([replace(candidate) for candidate in candidates])
+    together = own.many([replace(candidate) for candidate in candidates])
     failed = [result for result in together if isinstance(result, BaseException)]
     require(not failed, f"`many` fails where single calls do not: {failed}")
     require(len(together) == len(candidates), f"`many` gives {len(together)} results for {len(candidates)} candidates")
-    require(len(metric.many([])) == 0, "`many` of nothing is something")
+    require(len(own.many([])) == 0, "`many` of nothing is something")
     values = [_reading(result).value for result in together]
     require(all(map(math.isfinite, values)), f"`many` gives {values}")
-    if not _flag(metric, "exclusive"):
-        alone = [_reading(metric(candidate)).value for candidate in candidates]
+    if not _flag(own, "exclusive"):
+        alone = [_reading(own(candidate)).value for candidate in candidates]
         require(values == alone, f"`many` gives {values}, single calls give {alone}")
 
 
 def leaves_things_as_found(metric: Metric, candidates: Sequence[Candidate] | None = None) -> None:
     """Weights, buffers, gradients, modes, hooks, the supernet and every global state are as they were before."""
-    metric, candidates = _ready(metric, candidates)
+    own, candidates = _ready(metric, candidates)
     for candidate in candidates:
         list(candidate.model.children())[-1].train()  # a mixture of modes tells more
         candidate.skeleton, candidate.inputs  # noqa: B018  # built now, to be looked at
@@ -700,15 +707,15 @@ def leaves_things_as_found(metric: Metric, candidates: Sequence[Candidate] | Non
             for what in ("model", "skeleton"):
                 found |= {f"{name} of {what} {number}": x for name, x in _inside(getattr(candidate, what)).items()}
             found |= {f"input {place} of {number}": x.clone() for place, x in enumerate(candidate.inputs)}
-        shared = metric.weights.tensors() if hasattr(metric, "weights") else {}
+        shared = own.weights.tensors() if hasattr(own, "weights") else {}
         return found | {f"{name} of the supernet": tensor.clone() for name, tensor in shared.items()}
 
     before = look()
     with unchanged("judging"):
         for candidate in candidates:
-            metric(candidate)
-        if hasattr(metric, "many"):
-            metric.many(candidates)
+            own(candidate)
+        if hasattr(own, "many"):
+            own.many(candidates)
     after = look()
     changed = [name for name in {**before, **after} if not _same(before.get(name), after.get(name))]
     require(not changed, f"judging changes {', '.join(changed[:5])}")
@@ -743,12 +750,12 @@ def is_exact_if_it_says_so(metric: Metric, candidates: Sequence[Candidate] | Non
     """An exact metric depends on the code alone, and a search is given it as `goal.exact`; no other one is."""
     from hwnas import config, experiment
 
-    metric, candidates = _ready(metric, candidates)
-    written = config.check({"family": candidates[0].family, "goals": {"it": {"min": metric}}})
+    own, candidates = _ready(metric, candidates)
+    written = config.check({"family": candidates[0].family, "goals": {"it": {"min": own}}})
     (goal,) = experiment.prepare(written, Path("nowhere"), estimate=False).goals
-    require((goal.exact is not None) == _flag(metric, "exact"), "the goal and the metric disagree about `exact`")
+    require((goal.exact is not None) == _flag(own, "exact"), "the goal and the metric disagree about `exact`")
     for candidate in candidates if goal.exact is not None else ():
-        values = {_reading(metric(replace(candidate, seed=seed))).value for seed in (0, 1)}
+        values = {_reading(own(replace(candidate, seed=seed))).value for seed in (0, 1)}
         require(values == {goal.exact(candidate.code)}, f"{candidate.code} has several exact values: {sorted(values)}")
 
 
@@ -756,13 +763,13 @@ def never_gives_nan(metric: Metric, candidates: Sequence[Candidate] | None = Non
     """For a network whose weights are NaN it raises, or judges what does not depend on them; NaN is no judgement."""
     import torch
 
-    metric, candidates = _ready(metric, candidates)
+    own, candidates = _ready(metric, candidates)
     candidate = candidates[0]
     with torch.no_grad():
         for parameter in candidate.model.parameters():
             parameter.fill_(math.nan)
     try:
-        value = _reading(metric(candidate)).value
+        value = _reading(own(candidate)).value
     except Exception:  # noqa: BLE001  # to raise is right, whatever it is
         return
     require(math.isfinite(value), f"a network of NaN is judged {value}")
@@ -770,7 +777,7 @@ def never_gives_nan(metric: Metric, candidates: Sequence[Candidate] | None = Non
 
 def offers_what_it_offers(metric: Metric, candidates: Sequence[Candidate] | None = None) -> None:
     """`estimate` gives seconds before anything is prepared, and `confirmed` another metric that works."""
-    fresh: Any = replace(metric) if is_dataclass(metric) and not isinstance(metric, type) else metric
+    fresh = _fresh(metric)
     candidate = replace((candidates or candidates_for(metric))[0])
     if hasattr(fresh, "estimate"):
         with unchanged("estimating"):
@@ -933,7 +940,7 @@ def ignores_the_hash_seed(search: Search) -> None:
     )
     script += f"\nprint(json.dumps(testing.drive(search, **{_HASHED}).asked))"
     known = os.environ.get("PYTHONHASHSEED")
-    env = {**os.environ, "PYTHONHASHSEED": "2" if known == "1" else "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    env = {**os.environ, "PYTHONHASHSEED": "2" if known == "1" else "1", "PYTHONPATH": os.pathsep.join(sys.path)}  # noqa: TID251  # as here
     command = [sys.executable, "-c", script, json.dumps(spec)]
     told = subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout
     here = json.loads(json.dumps(drive(search, **_HASHED).asked))
@@ -1198,7 +1205,7 @@ def weights_are_kept(weights: Weights) -> None:
 
 
 def the_fingerprint_tells_of_weights(weights: Weights) -> None:
-    """The fingerprint is sixteen hex digits, known before training, the same in every folder, another for another seed."""
+    """The fingerprint is sixteen hex digits, known before training, alike in every folder, another for another seed."""
     _require_fingerprint(weights.fingerprint)
     with _elsewhere(weights) as own:
         require(own.fingerprint == weights.fingerprint, "the fingerprint depends on the folder")
