@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -91,12 +92,13 @@ def make(package):
 
 @pytest.mark.parametrize("folder", parts.FOLDERS)
 def test_the_folder_is_the_registry(folder):
-    files = {path.stem for path in (parts.ROOT / folder).iterdir() if path.suffix == ".py"}
+    public = [path.stem for path in sorted((parts.ROOT / folder).glob("*.py")) if not path.stem.startswith("_")]
+    modules = {name: importlib.import_module(f"hwnas.{folder}.{name}") for name in public}
     names = parts.names(folder)
-    assert list(names) == sorted(name for name in files if not name.startswith("_"))
+    assert list(names) == [name for name, module in modules.items() if hasattr(module, "__all__")]
     for name in names:
         assert parts.describe(folder, name).endswith(".") or parts.describe(folder, name).count(" ") > 2
-        assert parts.locate(name, (folder,)) == f"hwnas.{folder}.{name}"
+        assert parts.find(name, (folder,)).__module__ == f"hwnas.{folder}.{name}"
 
 
 def test_listing_and_describing_needs_no_torch():
@@ -247,9 +249,7 @@ def test_unknown_parts_and_options():
         parts.make("algorithms", "evolutoin", path="search")
     with pytest.raises(ConfigError, match=r"did you mean 'hardware.macs'\? known: quality"):
         parts.make(METRICS, "hardware.mac")
-    with pytest.raises(
-        ConfigError, match=r"^search.random.bacth: unknown option 'bacth' of 'random'; did you mean 'b"
-    ):
+    with pytest.raises(ConfigError, match=r"^search.random.bacth: unknown option 'bacth' of 'random'; did you mean 'b"):
         parts.make("algorithms", {"random": {"bacth": 3}}, path="search")
     with pytest.raises(ConfigError, match=r"unknown part '_selection'"):
         parts.make("algorithms", "_selection")

@@ -213,6 +213,19 @@ def test_a_truncated_file_is_refused(connect, path, share):
         connect()
 
 
+@pytest.mark.parametrize("page", [0, 3, 9, 15])
+def test_a_file_with_a_damaged_page_is_refused(connect, path, page):
+    records = connect()
+    run = records.create("main", {})
+    run.save("search", [Trial(number, (number,), error="x" * 500) for number in range(200)])
+    records.close()
+    with path.open("r+b") as file:
+        file.seek(page * 4096)
+        file.write(bytes(4096))
+    with pytest.raises(SchemaError, match=r"(?s)study\.db (is damaged|cannot be read): .*\nrestore the file from"):
+        connect()
+
+
 def test_a_database_is_made_whole_or_not_at_all(connect, path):
     seen = []
 
@@ -341,3 +354,13 @@ def test_reading_while_another_process_writes(connect, path):
         assert len(connect().open("main").trials("search")) == 1
     finally:
         kill(writer)
+
+
+def test_a_reader_holds_up_no_writer(run, connect):
+    run.save("search", [Trial(0, (0,))])
+    with connect()._engine.connect() as link:
+        link.exec_driver_sql("BEGIN")
+        assert link.exec_driver_sql("SELECT count(*) FROM evaluations").scalar_one() == 1
+        run.save("search", [Trial(1, (1,))])
+        assert link.exec_driver_sql("SELECT count(*) FROM evaluations").scalar_one() == 1
+    assert len(run.trials("search")) == 2

@@ -23,7 +23,7 @@ from hwnas.errors import ConfigError, Interrupted, RecordError, SearchError, Spa
 from hwnas.records import Records, sqlite_url
 from hwnas.study import HOPELESS, REPEATS, Study, Trials, hypervolume
 from hwnas.trial import Goal, Trial
-from hwnas.workers import Bench, Here, Pool, Setup
+from hwnas.workers import TOGETHER, Bench, Here, Pool, Setup
 
 CODES = tuple(toys.SPACE.at(index) for index in range(0, 1880, 20))
 SEARCHES = [toys.Climb(), Random(batch=7), Evolution(population=8, sample=3, batch=4), Nsga2(population=8)]
@@ -251,6 +251,19 @@ def test_another_search_starts_with_all_that_is_known(session, goals, log):
     assert set(notes(study)) < set(said)
 
 
+def test_another_search_has_randomness_of_its_own(session):
+    drawn = []
+
+    class Dice(toys.Recite):
+        def steps(self, space, goals, rng):
+            drawn.append(rng.random())
+            return super().steps(space, goals, rng)
+
+    for identity in (1, 1, 2, 2, 1):
+        run(session(), Dice([CODES[:3]]), 10, identity=identity)
+    assert drawn[0] == drawn[1] and drawn[2] == drawn[3] and len(set(drawn)) == 3
+
+
 @every_search
 @both_modes
 def test_a_warm_start_can_be_interrupted_like_anything_else(session, goals, log, search, asynchronous):
@@ -314,6 +327,17 @@ def test_asynchronous_searches_hear_of_trials_before_the_step_is_over(session, t
     assert len(set(flat)) == len(flat) <= 50
 
 
+@pytest.mark.parametrize(("capacity", "told"), [(1, [6, 0, 0, 0]), (3, [4, 1, 1, 0]), (9, [0, 1, 1, 1])])
+def test_whoever_asks_is_told_while_there_is_room_and_whoever_waits_is_told_of_the_next(session, capacity, told):
+    study = session(goals=(FIRST,))
+    several = Here(study.bench)
+    several.capacity = capacity
+    search = toys.Recite([CODES[:6], [], [], []])
+    study.search(search, 6 + 1, several, asynchronous=True)
+    assert [len(trials) for trials in search.heard] == told
+    assert all(trial.state == "done" for trial in study.trials())
+
+
 # --- limits ----------------------------------------------------------------------------------------------------------
 
 
@@ -366,6 +390,20 @@ def test_another_limit_judges_anew_what_is_known_and_measures_what_lacks(session
     strict, loose, stricter = states(1000.0), states(2000.0), states(500.0)
     assert 0 < stricter["done"] < strict["done"] < loose["done"] < 40
     assert set(toys.begun(log).values()) == {1}
+
+
+def test_a_metric_that_judges_batches_gets_all_of_a_step(session, goals):
+    seen = []
+
+    class Together(toys.Error):
+        def many(self, candidates):
+            seen.append([candidate.code for candidate in candidates])
+            return [float(len(seen))] * len(candidates)
+
+    study = session(goals=(*limited(goals, 2000.0), Goal("x", Together(), "min")))
+    trials = run(study, toys.Recite([CODES[:TOGETHER], CODES[4 : TOGETHER * 2]]), TOGETHER * 2)
+    steps = [[t.code for t in some if t.state == "done"] for some in (trials[:TOGETHER], trials[TOGETHER:])]
+    assert seen == steps and 1 < len(steps[0]) < TOGETHER
 
 
 # --- failures --------------------------------------------------------------------------------------------------------
@@ -567,8 +605,8 @@ def test_all_finalists_are_judged_together_where_that_is_possible(session):
             raise AssertionError
 
     study = session(goals=(Goal("x", Together(), "min"), SECOND))
-    study.confirm(CODES[:5], Here(study.bench))
-    assert seen == [list(CODES[:5])]
+    study.confirm(CODES[: TOGETHER + 3], Here(study.bench))
+    assert seen == [list(CODES[: TOGETHER + 3])]
 
 
 def test_confirming_goes_on_where_it_was_left(session, goals, log):

@@ -20,7 +20,7 @@ import toys
 from hwnas.candidate import Candidate
 from hwnas.errors import ConfigError, Interrupted, MetricError, SearchError
 from hwnas.trial import Reading
-from hwnas.workers import Bench, Here, Job, Pool, Setup
+from hwnas.workers import TOGETHER, Bench, Here, Job, Pool, Setup
 
 CODES = tuple(toys.SPACE.at(index) for index in range(0, 1800, 150))
 WORDS = [toys.word(code) for code in CODES]
@@ -159,6 +159,19 @@ def test_a_batch_of_the_wrong_length_is_judged_one_by_one(workers, log):
     assert toys.begun(log)["Batch", WORDS[0]] == 2
 
 
+@pytest.mark.parametrize(("confirm", "sizes"), [(False, [TOGETHER, len(CODES) - TOGETHER]), (True, [len(CODES)])])
+def test_batches_are_small_during_a_search_and_whole_for_finalists(confirm, sizes):
+    seen = []
+
+    class Together:
+        def many(self, candidates):
+            seen.append(len(candidates))
+            return [1.0 for _ in candidates]
+
+    collect(Here(Bench(Setup(toys.Toy()))), Job("x", Together(), CODES, confirm))
+    assert seen == sizes
+
+
 def test_a_metric_that_kills_its_process_costs_its_code_and_no_other(shared_pool, log):
     pids = shared_pool.pids()
     outcomes = collect(shared_pool, acting(log=log, acts={WORDS[0]: "kill", WORDS[4]: "exit"}))
@@ -185,34 +198,43 @@ def test_prints_and_reads_do_not_disturb_the_protocol(shared_pool):
 
 
 def test_what_takes_too_long_is_ended(pool, log):
-    hasty = pool(timeout=1.0)
     outcomes = collect(
-        hasty,
+        pool(timeout=1.0),
         acting(codes=CODES[:4], log=log, acts={WORDS[1]: "sleep"}),
-        acting("quiet", codes=CODES[:3], log=log, acts={WORDS[2]: "sleep"}),
+        acting("quiet", codes=CODES[:2], acts={WORDS[0]: "sleep"}),
     )
-    slow = {("goal acting", SECOND), ("goal quiet", THIRD)}
+    slow = {("goal acting", SECOND), ("goal quiet", FIRST)}
     assert {key for key, outcome in outcomes.items() if outcome.error} == slow
     assert {outcomes[key].error for key in slow} == {"timeout: took more than 1 s"}
     assert toys.begun(log)["Acting", WORDS[1]] == 1
+
+
+def test_the_clock_starts_when_the_process_has_started(pool, log):
+    late = pool(count=1, timeout=1.0, family={"toy_parts.late": {"log": log, "pause": 1.5}})
+    assert values(collect(late, acting(codes=CODES[:2]))) == {code: code[0] for code in CODES[:2]}
+
+
+def test_what_dies_after_its_time_was_up_is_mourned_once(pool):
+    outcome = collect(pool(timeout=0.1), acting(codes=CODES[:1], acts={WORDS[0]: "kill"}, pause=0.4))[FIRST]
+    assert "SIGKILL" in outcome.error or "timeout" in outcome.error
 
 
 # --- exclusive metrics -----------------------------------------------------------------------------------------------
 
 
 def test_exclusive_metrics_run_alone(shared_pool, log):
-    loud = acting(log=log, pause=0.01)
+    loud = acting(log=log, codes=CODES[:10], pause=0.05)  # the tenth leaves two of three processes idle
     collect(shared_pool, loud, acting("quiet", CODES[:4], log=log, pause=0.01))
     shared_pool.submit(acting("quiet", CODES[4:8], log=log, pause=0.01))
     shared_pool.submit(loud)
-    assert len(list(iter(shared_pool.next_done, None))) == 4 + len(CODES)
+    assert len(list(iter(shared_pool.next_done, None))) == 4 + 10
     assert toys.alone(toys.heard(log), "Quiet")
     assert not toys.alone(toys.heard(log), "Acting")  # else this test would show nothing
 
 
 def test_exclusive_metrics_wait_until_all_processes_have_started(pool, log):
-    late = pool(family={"toy_parts.late": {"log": log}})
-    collect(late, acting("quiet", CODES[:3], log=log, pause=0.2))
+    late = pool(family={"toy_parts.late": {"log": log, "more": 0.3}})
+    collect(late, acting("quiet", CODES[:3], log=log, pause=0.1))
     assert [event[0] for event in toys.heard(log)].count("Late") >= 2 * 2  # both have begun and ended to start
     assert toys.alone(toys.heard(log), "Quiet")
 
@@ -296,9 +318,7 @@ def test_functions_and_objects_cannot_travel(shared_pool, metric):
 
 @pytest.mark.parametrize("options", [{"family": toys.Toy()}, {"data": toys.Late}, {"weights": toys.Size("log")}])
 def test_experiments_of_objects_cannot_travel(options):
-    with pytest.raises(
-        ConfigError, match=r"need parts by name, and this experiment was given .*\n.*workers: 1"
-    ):
+    with pytest.raises(ConfigError, match=r"need parts by name, and this experiment was given .*\n.*workers: 1"):
         Pool(setup(**options), 2)
 
 

@@ -56,13 +56,21 @@ class Toy(Family):
 
 @dataclass(frozen=True)
 class Late(Toy):
-    """The same, which takes its time to start."""
+    """The same, which takes its time to start.
+
+    Args:
+        pause: seconds for the first process.
+        more: seconds more for every line that others have written before.
+    """
 
     log: str = ""
+    pause: float = 0.0
+    more: float = 0.0
 
     def __post_init__(self) -> None:
         note(self.log, "Late", "boot")
-        time.sleep(0.5)
+        place = [pid for *_, pid in heard(self.log)].index(os.getpid())
+        time.sleep(self.pause + self.more * place)
         note(self.log, "Late", "boot", "end")
 
 

@@ -6,17 +6,26 @@ import json
 import os
 import shlex
 import sys
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from hwnas import __version__, parts, units
 from hwnas.display import Display
 from hwnas.errors import ConfigError, HwnasError, InfeasibleError, Interrupted, MissingExtraError, nearest
+
+if TYPE_CHECKING:
+    from hwnas.experiment import Plan
+    from hwnas.study import Study, Trials
+    from hwnas.trial import Trial
 
 DONE, FAILED, USAGE, INFEASIBLE, STOPPED = 0, 1, 2, 3, 130
 
@@ -31,18 +40,25 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 no network keeps the limits, "
     "130 stopped (go on with: hwnas resume DIR).",
 )
-out, err = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True)
+_LITERAL: dict[str, Any] = {"soft_wrap": True, "markup": False, "emoji": False, "highlight": False}
+out = Console(**_LITERAL)
+err = Console(stderr=True, force_interactive=None if sys.stderr.isatty() else False, **_LITERAL)
+"""Results go to the one, talk to the other. Forced colours make no terminal, where bars could be redrawn."""
 
-ConfigArgument = Annotated[Path, typer.Argument(help="The experiment as a YAML file.", show_default=False)]
-RunArgument = Annotated[Path, typer.Argument(help="The folder of a run.", show_default=False)]
+ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="The experiment as a YAML file.")]
+RunArgument = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a run.")]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(help="Changes to the configuration: budget=200 goals.latency.limit=50% search=evolution"),
+    typer.Argument(
+        metavar="KEY=VALUE",
+        help="Changes to the configuration: goals.latency.limit=50% search=evolution",
+        show_default=False,
+    ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")]
-Workers = Annotated[int | None, typer.Option(help="Processes that judge networks at once.", show_default=False)]
-Budget = Annotated[int | None, typer.Option(help="How many networks to judge.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON for other programs.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", metavar="", help="No progress, only the result.")]
+Workers = Annotated[int | None, typer.Option(metavar="N", help="Processes that judge networks at once.")]
+Budget = Annotated[int | None, typer.Option(metavar="N", help="How many networks to judge.")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -54,9 +70,10 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+        bool,
+        typer.Option("--version", metavar="", callback=_print_version, is_eager=True, help="Print it and stop."),
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", metavar="", help="Show where an error comes from.")] = False,
 ) -> None:
     """Options that come before the command."""
 
@@ -65,11 +82,15 @@ def options(
 def search(
     config: ConfigArgument,
     overrides: Overrides = None,
-    run: Annotated[Path | None, typer.Option(help="Folder of the run.  [default: a new one under runs/]")] = None,
+    run: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The run's folder.", show_default="a new one under runs/")
+    ] = None,
     budget: Budget = None,
-    seed: Annotated[int | None, typer.Option(help="Of everything random.", show_default=False)] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="Of everything random.")] = None,
     workers: Workers = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, print the estimate, stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", metavar="", help="Check everything, print the estimate, stop.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Search networks as a configuration says: train, search, measure the front again, export, report.
@@ -80,7 +101,7 @@ def search(
 
       hwnas search examples/quickstart.yaml
 
-      hwnas search examples/quickstart.yaml --run runs/mine --budget 40 goals.latency.limit=50% search=evolution
+      hwnas search examples/quickstart.yaml --run runs/mine search=evolution
     """
     from hwnas import experiment
     from hwnas.config import read
@@ -90,12 +111,13 @@ def search(
     experiment.reject_existing(folder)
     checked = read(config, changes)
     display = Display(err, quiet=quiet)
-    with display.shown():
+    with _watched(display, "stopped before the run began; nothing was written"):
         plan = experiment.prepare(checked, folder, display)
-    if not quiet:
-        _show_plan(plan, folder)
     if dry_run:
+        _show_plan(plan, folder, out)
         return
+    if not quiet:
+        _show_plan(plan, folder, err)
     display.unit_of |= {goal.name: goal.unit for goal in plan.goals}
     command = shlex.join(["hwnas", "search", str(config), *changes, "--run", str(folder)])
     _drive(lambda: experiment.start(plan, folder, watch=display, command=command), display, folder)
@@ -121,17 +143,21 @@ def resume(
 
 
 @app.command()
-def show(run: RunArgument, json_: Json = False, all_: Annotated[bool, typer.Option("--all")] = False) -> None:
-    """Show a run: its front as a table, the limits, what was chosen. Works while the run goes on.
-
-    With --all every trial is listed, failed ones with their reasons.
-    """
+def show(
+    run: RunArgument,
+    json_: Json = False,
+    all_: Annotated[
+        bool, typer.Option("--all", metavar="", help="Every trial, failed ones with their reasons.")
+    ] = False,
+) -> None:
+    """Show a run: its front as a table, the limits, what was chosen. Works while the run goes on."""
     from hwnas import experiment
 
     study = experiment.load(run)
     trials = study.trials() if all_ else study.front()
     if json_:
-        rows = [_row(study, trial) for trial in trials]
+        numbers = {trial.code: trial.number for trial in study.trials()}
+        rows = [_row(study, trial, numbers.get(trial.code)) for trial in trials]
         print(json.dumps({"run": str(run), "facts": study.run.facts(), "trials": rows}, indent=2))
         return
     _show_study(study, trials, run)
@@ -140,9 +166,13 @@ def show(run: RunArgument, json_: Json = False, all_: Annotated[bool, typer.Opti
 @app.command()
 def export(
     run: RunArgument,
-    pick: Annotated[str, typer.Option(help="chosen, knee, largest, a goal's name (its best), or a number.")] = "chosen",
-    to: Annotated[Path | None, typer.Option(help="The file.  [default: DIR/models/PICK.onnx]")] = None,
-    format_: Annotated[str, typer.Option("--format", help="See `hwnas list formats`.")] = "onnx",
+    pick: Annotated[
+        str, typer.Option(metavar="PICK", help="chosen, knee, largest, a goal's name (its best), or a trial's number.")
+    ] = "chosen",
+    to: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The file.", show_default="DIR/models/PICK.onnx")
+    ] = None,
+    format_: Annotated[str, typer.Option("--format", metavar="NAME", help="See hwnas list formats.")] = "onnx",
     json_: Json = False,
 ) -> None:
     """Write a found network to a file, checked against PyTorch and timed on this machine."""
@@ -156,11 +186,11 @@ def export(
         print(json.dumps(deploy.as_fact(done), indent=2))
         return
     if not done.trained:
-        err.print("[yellow]this run trains no weights: the file holds the architecture with fresh ones[/]")
+        err.print("this run trains no weights: the file holds the architecture with fresh ones", style="yellow")
     spread = units.show((done.latency_high - done.latency_low) / 2, "s")
-    out.print(f"{done.path}: {units.show(done.bytes, 'bytes')}", highlight=False)
-    out.print(f"latency of this file here: {units.show(done.latency, 's')} ± {spread}", highlight=False)
-    out.print(f"largest difference to PyTorch: {done.difference:.2g}", highlight=False)
+    out.print(f"{done.path}: {units.show(done.bytes, 'bytes')}")
+    out.print(f"latency of this file here: {units.show(done.latency, 's')} ± {spread}")
+    out.print(f"largest difference to PyTorch: {done.difference:.2g}")
 
 
 @app.command()
@@ -175,7 +205,8 @@ def report(run: RunArgument) -> None:
 @app.command("list")
 def list_(
     kind: Annotated[
-        str | None, typer.Argument(help="families, quality, hardware, algorithms, weights, data, devices …")
+        str | None,
+        typer.Argument(metavar="KIND", help=f"One of {', '.join(parts.FOLDERS)}, devices.", show_default="all"),
     ] = None,
     json_: Json = False,
 ) -> None:
@@ -188,10 +219,11 @@ def list_(
         print(json.dumps(found, indent=2))
         return
     for name, rows in found.items():
-        table = Table(title=name, title_justify="left", title_style="bold", box=None, show_header=False, padding=(0, 2))
+        table = Table(box=None, show_header=False, padding=(0, 2), pad_edge=False)
         for part, line in rows.items():
             table.add_row(f"  {part}", line)
-        out.print(table)
+        out.print(name, style="bold")
+        _print_table(table)
 
 
 @app.command()
@@ -203,71 +235,89 @@ def doctor(json_: Json = False) -> None:
     if json_:
         print(json.dumps([finding.to_dict() for finding in findings], indent=2))
     else:
-        marks = {"ok": "[green]ok[/]  ", "note": "[yellow]note[/]", "bad": "[red]bad[/] "}
+        colours = {"ok": "green", "note": "yellow", "bad": "red"}
         for finding in findings:
-            out.print(f"{marks[finding.state]}  {escape(finding.what)}", highlight=False)
+            out.print(Text.assemble((f"{finding.state:4}", colours[finding.state]), f"  {finding.what}"))
             if finding.remedy:
-                out.print(f"      → {escape(finding.remedy)}", highlight=False)
+                out.print(f"      → {finding.remedy}")
     if any(finding.state == "bad" for finding in findings):
         raise typer.Exit(FAILED)
 
 
 def main() -> None:
     """The console script: runs a command and turns errors into one clear message and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # paths need not be UTF-8, nor terminals
     try:
-        app()
-    except (Interrupted, KeyboardInterrupt):
-        sys.exit(STOPPED)
-    except HwnasError as error:
-        if "--debug" in sys.argv[1:3]:
-            raise
-        _complain(error)
-        sys.exit(_code(error))
+        try:
+            app()
+        finally:
+            sys.stdout.flush()  # a reader that has gone is met here, and not when the process ends
     except BrokenPipeError:  # `hwnas show … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
+    except Interrupted as error:
+        _complain(error, "")
+        sys.exit(STOPPED)
+    except Exception as error:  # noqa: BLE001  # a deliberate error, or a defect of hwnas or of somebody's part
+        if sys.argv[1:2] == ["--debug"]:
+            traceback.print_exc()
+        _complain(error if isinstance(error, HwnasError) else _unforeseen(error))
+        sys.exit(_code(error))
 
 
 # --- helpers ----------------------------------------------------------------------------------------------------------
 
 
-def _code(error: HwnasError) -> int:
+def _code(error: Exception) -> int:
     codes = ((InfeasibleError, INFEASIBLE), ((ConfigError, MissingExtraError), USAGE))
     return next((code for kind, code in codes if isinstance(error, kind)), FAILED)
 
 
-def _complain(error: HwnasError) -> None:
-    message, _, hint = str(error).partition("\n")
-    err.print(f"[bold red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
-    if hint:
-        err.print(f"  [bold]→[/] {escape(hint)}", highlight=False, soft_wrap=True)
+def _unforeseen(error: Exception) -> HwnasError:
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    message = f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"
+    return HwnasError(message, hint="not foreseen, so perhaps a defect; `hwnas --debug …` shows where it comes from")
+
+
+def _complain(error: HwnasError, title: str = "error: ") -> None:
+    err.print(Text.assemble((title, "bold red"), str(error.args[0])))
+    if error.hint:
+        err.print(Text.assemble(("  → ", "bold"), error.hint))
 
 
 def _changes(overrides: list[str] | None, **options: Any) -> list[str]:
     return [*(overrides or []), *(f"{name}={value}" for name, value in options.items() if value is not None)]
 
 
-def _drive(work: Any, display: Display, folder: Path) -> None:
-    """Runs a search with its display, and ends with the answer, or with the way to go on."""
+@contextmanager
+def _watched(display: Display, told: str, hint: str = "") -> Iterator[None]:
+    """Shows work while it goes on; whoever stops it is told where things stand."""
     try:
         with display.shown():
-            study = work()
+            yield
     except (Interrupted, KeyboardInterrupt):
-        err.print(
-            f"stopped; everything measured so far is kept. Go on with: [bold]hwnas resume {shlex.quote(str(folder))}[/]"
-        )
-        raise
+        raise Interrupted(told, hint=hint) from None
+
+
+def _drive(work: Callable[[], Study], display: Display, folder: Path) -> None:
+    """Runs a search with its display, and ends with the answer, or with the way to go on."""
+    told = "stopped; everything measured so far is kept"
+    with _watched(display, told, f"go on with: hwnas resume {shlex.quote(str(folder))}"):
+        study = work()
     from hwnas.report import verdict
 
     facts = study.run.facts()
-    out.print(verdict(study), highlight=False)
+    out.print(verdict(study))
     if facts.get("export"):
-        out.print(f"model:  {facts['export']['path']}", highlight=False)
-    out.print(f"report: {folder / 'report.html'}", highlight=False)
+        out.print(f"model:  {facts['export']['path']}")
+    out.print(f"report: {folder / 'report.html'}")
 
 
-def _show_plan(plan: Any, folder: Path) -> None:
+def _show_plan(plan: Plan, folder: Path, console: Console) -> None:
     space = plan.bench.family.space
-    err.print(f"[bold]{plan.bench.family.name}[/]: {len(space)} choices, {space.size:.3g} networks", highlight=False)
+    size = f"{space.size:,}" if space.size < 1e6 else f"{space.size:.3g}"
+    console.print(f"{plan.bench.family.name}: {len(space)} choices, {size} networks", style="bold")
     for goal in plan.goals:
         line = f"  {goal.name}: {goal.direction}"
         seen = plan.ranges.get(goal.name)
@@ -277,32 +327,32 @@ def _show_plan(plan: Any, folder: Path) -> None:
             line += f", limit {units.show(seen['limit'], goal.unit)} kept by {seen['met']} of them"
         elif goal.limit is not None:
             line += f", limit {units.show(goal.limit, goal.unit)}"
-        err.print(line, highlight=False)
+        console.print(line)
     phases = [name for name in ("train supernet", "search", "confirm and export") if plan.seconds.get(name)]
     total = sum(plan.seconds[name] for name in phases)
     split = ", ".join(f"{name} {units.duration(plan.seconds[name])}" for name in phases)
-    err.print(
-        f"  {plan.config.budget} evaluations into {folder}; about {units.duration(total)}: {split}", highlight=False
-    )
+    console.print(f"  {units.plural(plan.config.budget, 'network')} to judge, into {folder}")
+    console.print(f"  about {units.duration(total)}: {split}")
 
 
-def _row(study: Any, trial: Any) -> dict[str, Any]:
+def _row(study: Study, trial: Trial, number: int | None) -> dict[str, Any]:
+    """A trial as plain data; `number` is what the search calls it, None for a network that it never asked for."""
     return {
-        "number": trial.number,
+        "number": number,
         "state": trial.state,
         "values": dict(trial.values),
         "details": {name: dict(entry) for name, entry in trial.details.items()},
         "error": trial.error,
         "code": list(trial.code),
-        "architecture": study.space.decode(trial.code),
+        "architecture": dict(study.space.decode(trial.code)),
     }
 
 
-def _show_study(study: Any, trials: Any, run: Path) -> None:
-    facts = study.run.facts()
-    numbers = {trial.code: trial.number for trial in study.trials()}
-    table = Table(box=None, header_style="bold", padding=(0, 2))
-    table.add_column("trial", justify="right")
+def _show_study(study: Study, trials: Trials, run: Path) -> None:
+    facts, known = study.run.facts(), study.trials()
+    numbers = {trial.code: trial.number for trial in known}
+    table = Table(box=None, header_style="bold", padding=(0, 2), pad_edge=False)
+    table.add_column("  trial", justify="right")
     for goal in study.goals:
         sign = "≤" if goal.direction == "min" else "≥"
         limit = f" {sign} {units.show(goal.limit, goal.unit)}" if goal.limit is not None else ""
@@ -311,15 +361,24 @@ def _show_study(study: Any, trials: Any, run: Path) -> None:
     for trial in trials:
         cells = [units.show(trial.values[g.name], g.unit) if g.name in trial.values else "–" for g in study.goals]
         chosen = " ← chosen" if list(trial.code) == facts.get("chosen") else ""
-        table.add_row(str(numbers.get(trial.code, "")), *cells, escape(trial.error or trial.state) + chosen)
-    tally = [trial.state for trial in study.trials()]
-    counts = ", ".join(f"{tally.count(state)} {state.replace('_', ' ')}" for state in dict.fromkeys(tally))
-    out.print(f"{run}: {len(tally)} networks judged ({counts or 'none yet'})", highlight=False)
-    out.print(table)
+        number = str(numbers.get(trial.code, "largest"))  # all that is confirmed beside what the search found
+        table.add_row(number, *cells, (trial.error or trial.state.replace("_", " ")) + chosen)
+    tally = Counter(trial.state for trial in known)
+    counts = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in tally.items())
+    budget = facts.get("config", {}).get("budget", len(known))
+    out.print(
+        f"{run}: {len(known) - tally['running']} of {units.plural(budget, 'network')} judged ({counts or 'none'})"
+    )
+    _print_table(table)
     for name, floor in facts.get("noise", {}).items():
-        out.print(f"noise floor of {name}: ± {100 * floor:.1f} %", highlight=False)
+        out.print(f"noise floor of {name}: ± {100 * floor:.1f} %")
     if not facts.get("finished"):
-        out.print(f"not finished: hwnas resume {shlex.quote(str(run))}", highlight=False)
+        out.print(f"not finished; if it does not run any more: hwnas resume {shlex.quote(str(run))}")
+
+
+def _print_table(table: Table) -> None:
+    """As wide as the terminal; every row on one line where another program reads."""
+    (out if out.is_terminal else Console(width=10_000, **_LITERAL)).print(table)
 
 
 def _parts_of(kind: str) -> dict[str, str]:

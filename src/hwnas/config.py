@@ -181,7 +181,7 @@ def _step(place: Mapping[str, Any], steps: list[str]) -> tuple[str, list[str]]:
     """The key that a dotted path means next, and what is left of it; keys may have dots: `hardware.measured`."""
     for end in range(len(steps), 0, -1):
         name = ".".join(steps[:end])
-        matches = [key for key in place if key == name or key.endswith(f".{name}")]
+        matches = [key for key in place if key == name or str(key).endswith(f".{name}")]
         if matches:
             return matches[0], steps[end:]
     return steps[0], steps[1:]
@@ -189,6 +189,7 @@ def _step(place: Mapping[str, Any], steps: list[str]) -> tuple[str, list[str]]:
 
 def _part(spec: Any, folder: str, path: str) -> Any:
     """A part's spec in its canonical form; objects pass, and a path stands for the data set that lies there."""
+    spec = str(spec) if isinstance(spec, Path) else spec
     if folder == "data" and isinstance(spec, str) and spec not in parts.names("data"):
         place = Path(spec).expanduser()
         if place.is_file():
@@ -197,7 +198,14 @@ def _part(spec: Any, folder: str, path: str) -> Any:
             spec = {"images": {"path": spec}}
     if not isinstance(spec, str | Mapping):
         return spec
-    return parts.normal(spec, (folder,), path)
+    return _normal(spec, (folder,), path)
+
+
+def _normal(spec: Any, folders: Sequence[str], path: str) -> parts.Spec:
+    if isinstance(spec, str) and spec.startswith("<"):  # as a run saves what has no spec
+        message = f"{spec} was an object or a function of a Python program, which a file cannot hold"
+        raise ConfigError(message, path=path, hint="put it into a module and name that: my_package.my_module")
+    return parts.normal(spec, folders, path)
 
 
 def _goals(raw: Any) -> tuple[GoalSpec, ...]:
@@ -220,7 +228,7 @@ def _goal(name: str, entry: Any, path: str) -> GoalSpec:
         raise ConfigError(f"must have exactly one of min and max, it has {' and '.join(ways) or 'neither'}", path=path)
     metric = entry[ways[0]]
     if isinstance(metric, str | Mapping):
-        metric = parts.normal(metric, METRICS, f"{path}.{ways[0]}")
+        metric = _normal(metric, METRICS, f"{path}.{ways[0]}")
     elif not callable(metric):
         raise ConfigError(f"expected the name of a metric, got {metric!r}", path=f"{path}.{ways[0]}")
     objective = parts.convert(entry.get("objective", True), bool, None, f"{path}.objective")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 import signal
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
 from hwnas import units
 from hwnas.errors import Interrupted
@@ -28,11 +32,8 @@ class Display:
     def __init__(self, console: Console, unit_of: Mapping[str, str] | None = None, quiet: bool = False) -> None:
         self.console, self.unit_of, self.quiet = console, dict(unit_of or {}), quiet
         self.stopping = False
-        self._bars: Bars | None = None
-        self._task: TaskID | None = None
-        self._phase = ""
-        self._began = self._said = 0.0
-        self._facts: dict[str, Any] = {}
+        self._phase: _Phase | None = None
+        self._live: Live | None = None
 
     def __call__(self, progress: Progress, /) -> None:
         """Takes one report.
@@ -40,84 +41,166 @@ class Display:
         Raises:
             Interrupted: the user has pressed Ctrl-C, and this is a safe point to stop.
         """
-        if not self.quiet:
-            if progress.message:
-                self.console.print(f"  {escape(progress.message)}", highlight=False)
-            if progress.phase != self._phase:
-                self._enter(progress.phase)
-            self._facts |= progress.facts
-            if self.console.is_terminal:
-                self._draw(progress)
-            else:
-                self._say(progress)
+        with self._unbothered():
+            self._take(progress)
         if self.stopping:
             raise Interrupted("stopped as asked")
 
     @contextmanager
     def shown(self) -> Iterator[Display]:
         """Inside this block bars are drawn, and the first Ctrl-C asks for a clean stop; the second stops at once."""
-        before = signal.signal(signal.SIGINT, self._on_interrupt)
+        before, ended = signal.signal(signal.SIGINT, self._on_interrupt), False
         try:
             yield self
+            ended = True
         finally:
             signal.signal(signal.SIGINT, before)
-            if self._bars is not None:
-                self._bars.stop()
-                self._bars = None
+            with self._unbothered():
+                self._leave(ended)
+
+    @contextmanager
+    def _unbothered(self) -> Iterator[None]:
+        """Work goes on unseen where nobody can look any more: the terminal was closed, or the reader of a pipe."""
+        try:
+            yield
+        except OSError:
+            self.quiet = True
 
     def _on_interrupt(self, number: int, frame: FrameType | None) -> None:
         if self.stopping:
             raise KeyboardInterrupt
         self.stopping = True
-        self.console.print("[yellow]stopping after the measurement in hand; Ctrl-C again to stop at once[/]")
+        with self._unbothered():
+            self._print("stopping after the measurement in hand; Ctrl-C again to stop at once", "yellow")
 
-    def _enter(self, phase: str) -> None:
-        if self._bars is not None and self._task is not None:
-            task = self._bars.tasks[self._task]
-            self._bars.update(self._task, completed=task.total or task.completed)
-        self._phase, self._facts = phase, {}
-        self._task, self._said, self._began = None, 0.0, time.monotonic()
-
-    def _draw(self, progress: Progress) -> None:
-        if self._bars is None:
-            self._bars = Bars(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[facts]}"),
-                console=self.console,
-            )
-            self._bars.start()
-        if self._task is None:
-            self._task = self._bars.add_task(escape(progress.phase), total=progress.total or None, facts="")
-        facts = escape(describe(self._facts, self.unit_of))
-        self._bars.update(self._task, completed=progress.done, total=progress.total or None, facts=facts)
-
-    def _say(self, progress: Progress) -> None:
-        now, finished = time.monotonic(), progress.total > 0 and progress.done >= progress.total
-        if not finished and self._said and now - self._said < EVERY:
+    def _take(self, progress: Progress) -> None:
+        if self.quiet:
             return
-        self._said = now
-        share = f" {progress.done}/{progress.total}" if progress.total else ""
-        spent, left = now - self._began, ""
-        if progress.done and progress.total > progress.done and spent > 1:
-            left = f", about {units.duration(spent / progress.done * (progress.total - progress.done))} left"
-        facts = describe(self._facts, self.unit_of)
-        line = f"{progress.phase}{share} ({units.duration(spent)}{left}){': ' + facts if facts else ''}"
-        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        phase = self._phase
+        if phase is None or phase.name != progress.phase:
+            self._leave(ended=True)
+            phase = self._phase = _Phase(progress.phase)
+        if progress.message:
+            self._print(f"  {progress.message}")
+        if progress.message and not progress.total:
+            return
+        phase.take(progress)
+        if not self.console.is_interactive:
+            if phase.said is None or time.monotonic() - phase.said >= EVERY:
+                self._say(phase)
+        elif self._live is None:
+            self._live = Live(console=self.console, get_renderable=lambda: self._drawn(phase))
+            self._live.start(refresh=True)
+
+    def _leave(self, ended: bool) -> None:
+        """Lets the present phase stand as it is, and no more of it to come."""
+        phase, self._phase = self._phase, None
+        live, self._live = self._live, None
+        if phase is not None:
+            phase.ended = ended
+        if live is not None:
+            live.stop()
+        elif phase is not None and phase.news:
+            self._say(phase)
+
+    def _drawn(self, phase: _Phase) -> RenderableType:
+        """A bar, and the facts on a line of their own, so that neither takes the other's room."""
+        spent = phase.spent
+        clock = f"{spent:.0f} s" if spent < 10 else units.duration(spent)  # tenths would flicker
+        known = bool(phase.total) or phase.ended
+        bar = ProgressBar(
+            total=(phase.done or 1) if phase.ended else float(phase.total or 1),
+            completed=(phase.done or 1) if phase.ended else phase.done,
+            width=max(6, min(24, self.console.width - 56)),
+            pulse=not known,
+        )
+        row = Table.grid(padding=(0, 1))
+        row.add_column(min_width=16, no_wrap=True, overflow="ellipsis")
+        row.add_column()
+        row.add_column(no_wrap=True, min_width=len(phase.share))
+        row.add_column(no_wrap=True)
+        row.add_row(Text(phase.name), bar, Text(phase.share), Text(clock + phase.left, style="dim"))
+        facts = describe(phase.facts, self.unit_of)
+        return Group(row, Text(f"  {facts}", no_wrap=True, overflow="ellipsis")) if facts else row
+
+    def _say(self, phase: _Phase) -> None:
+        words = [phase.name, phase.share]
+        if phase.said is not None:
+            words.append(f"({units.duration(phase.spent)}{phase.left})")
+        facts = describe(phase.facts, self.unit_of)
+        self._print(" ".join(filter(None, words)) + (f": {facts}" if facts else ""))
+        phase.said, phase.news = time.monotonic(), False
+
+    def _print(self, text: str, style: str | None = None) -> None:
+        self.console.print(text, style=style, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+@dataclass
+class _Phase:
+    """One phase as far as it has come.
+
+    Args:
+        first: `done` of the first report: what an earlier session did says nothing about the speed of this one.
+        said: when the last plain line was printed.
+        news: something was reported since.
+        ended: it came to its end, whatever its total was.
+    """
+
+    name: str
+    began: float = field(default_factory=time.monotonic)
+    first: int | None = None
+    done: int = 0
+    total: int = 0
+    facts: dict[str, Any] = field(default_factory=dict)
+    said: float | None = None
+    news: bool = False
+    ended: bool = False
+
+    def take(self, progress: Progress) -> None:
+        self.first = progress.done if self.first is None else self.first
+        self.done, self.total = progress.done, progress.total
+        self.facts = {**self.facts, **progress.facts}  # a new one: another thread may be reading the old one
+        self.news = True
+
+    @property
+    def spent(self) -> float:
+        return time.monotonic() - self.began
+
+    @property
+    def share(self) -> str:
+        return f"{self.done}/{self.total}" if self.total > 0 else ""
+
+    @property
+    def left(self) -> str:
+        """The time that the rest takes at the speed so far; empty where nobody can know."""
+        fresh, spent = self.done - (self.first or 0), self.spent
+        if self.ended or fresh <= 0 or self.done >= self.total or spent < 1:
+            return ""
+        return f", about {units.duration(spent / fresh * (self.total - self.done))} left"
 
 
 def describe(facts: Mapping[str, Any], unit_of: Mapping[str, str]) -> str:
-    """The facts of a report as one short line; counts of zero are left out."""
+    """The facts of a report as one short line; counts of zero are left out.
+
+    Example:
+        >>> describe({"feasible": 8, "failed": 0, "best": {"latency": 0.00132}}, {"latency": "s"})
+        'feasible 8 · best latency 1.32 ms'
+    """
     words = []
     for name, value in facts.items():
         if isinstance(value, Mapping):
-            inner = ", ".join(f"{goal} {units.show(number, unit_of.get(goal, ''))}" for goal, number in value.items())
-            words.append(f"{name}: {inner}")
-        elif isinstance(value, float):
-            words.append(f"{name.replace('_', ' ')} {value:.3f}")
-        elif value not in (0, "", None):
-            words.append(str(value) if name == "now" else f"{name.replace('_', ' ')} {value}")
-    return ", ".join(words)
+            shown = ", ".join(f"{goal} {_shown(number, unit_of.get(goal, ''))}" for goal, number in value.items())
+        else:
+            shown = "" if isinstance(value, numbers.Integral) and not value else _shown(value)
+        if shown:
+            words.append(shown if name == "now" else f"{str(name).replace('_', ' ')} {shown}")
+    return " · ".join(words)
+
+
+def _shown(value: Any, unit: str = "") -> str:
+    """A value in its unit; whatever is no number stays as it is, on one line."""
+    if isinstance(value, numbers.Real) and (unit or not isinstance(value, numbers.Integral)):
+        with suppress(OverflowError):
+            if math.isfinite(number := float(value)):
+                return units.show(number, unit)
+    return "" if value is None else " ".join(str(value).split())

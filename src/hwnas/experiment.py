@@ -95,6 +95,8 @@ def start(plan: Plan, run: str | Path, *, watch: Watch = silent, command: str = 
     folder = Path(run)
     reject_existing(folder)
     _create_folder(folder)
+    if "data" in plan.bench.given:
+        plan.bench.given["data"].keep()
     _keep_config(folder, plan.config)
     records = Records(sqlite_url(folder / "study.db"))
     with records.lock():
@@ -142,7 +144,8 @@ def load(run: str | Path) -> Study:
     limits = record.facts().get("limits", {})
     goals = []
     for spec in config.goals:
-        limit = limits.get(spec.name, {}).get("value", None if spec.share is not None else spec.limit)
+        known = limits.get(spec.name, {})
+        limit = known["value"] if known.get("given") == spec.limit is not None else _absolute(spec)
         goals.append(_goal(spec, bench, limit))
     return Study(bench, goals, record)
 
@@ -157,6 +160,7 @@ def prepare(config: Config, folder: Path, watch: Watch = silent, *, estimate: bo
         ConfigError, DataError: anything that does not fit.
         InfeasibleError: a limit that none of the networks tried meets.
     """
+    _settle_torch(config)
     config = _completed(config, folder)
     bench = Bench(_setup(config, folder))
     plan = Plan(config, bench, parts.make("algorithms", config.search, bench.given, "search"))
@@ -171,18 +175,39 @@ def prepare(config: Config, folder: Path, watch: Watch = silent, *, estimate: bo
     return plan
 
 
+def _settle_torch(config: Config) -> None:
+    """Gives torch its threads in this process too, and looks whether the device is there."""
+    import torch
+
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    try:
+        torch.empty(0, device=config.torch_device)
+    except (RuntimeError, AssertionError) as error:  # the latter where torch was built without it
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(f"{config.torch_device!r} cannot be used: {reason}", path="torch_device") from error
+
+
 def _completed(config: Config, folder: Path) -> Config:
-    """What the family needs to know of the data and the user did not say: the number of classes, the image size."""
-    if config.data is None or not isinstance(config.family, Mapping):
+    """What the family needs to know of the data and the user did not say: the number of classes, the image size.
+
+    A family given as an object keeps its own, which are spelt out: a later session, that has only its spec, must not
+    take them from the data.
+    """
+    spec = config.family if isinstance(config.family, Mapping) else parts.spec_of(config.family)
+    if config.data is None or spec is None:
         return config
-    ((name, options),) = config.family.items()
+    ((name, options),) = spec.items()
     parameters = parts.schema(parts.find(name, ("families",), "family"))
-    wanted = {"classes", "resolution"} & (set(parameters) - set(options))
+    wanted = sorted({"classes", "resolution"} & (set(parameters) - set(options)))
     if not wanted:
         return config
-    data = parts.make("data", config.data, {"folder": folder, "seed": config.seed}, "data")
-    known = {"classes": len(data.classes), "resolution": data.shape[1]}
-    return replace(config, family={name: {**options, **{key: known[key] for key in sorted(wanted)}}})
+    if isinstance(config.family, Mapping):
+        data = parts.make("data", config.data, {"folder": folder, "seed": config.seed}, "data")
+        known = {"classes": len(data.classes), "resolution": data.shape[1]}
+    else:
+        known = {key: getattr(config.family, key) for key in wanted}
+    return replace(config, family={name: {**options, **{key: known[key] for key in wanted}}})
 
 
 def _reject_misfit(bench: Bench) -> None:
@@ -383,7 +408,8 @@ def _confirm(study: Study, config: Config, workers: Workers, watch: Watch) -> No
     front = study.trials().front()
     if config.confirm:
         codes = [trial.code for trial in _spread(front, config.confirm)]
-        confirmed = study.confirm(list(dict.fromkeys([*codes, study.space.largest])), workers, watch)
+        largest = study.family.canonical(study.space.largest)
+        confirmed = study.confirm(list(dict.fromkeys([*codes, largest])), workers, watch)
         kept = {trial.code for trial in confirmed.feasible()} & set(codes)
         candidates = front.where(lambda trial: trial.code in kept)
     else:

@@ -10,14 +10,10 @@ from hwnas.algorithms.random import Random
 from hwnas.errors import ConfigError
 from hwnas.trial import Goal, Trial
 
-from ._toy import LIMITED, Contract, apart, cube, drive, judge, volumes
+from ._toy import LIMITED, apart, cube, drive, judge, volumes
 
 WIDE = cube(*[9] * 12)
 ONE = (Goal("latency", None, "min"),)
-
-
-class TestContract(Contract):
-    search = Evolution(population=20, sample=5)
 
 
 def squares(code):

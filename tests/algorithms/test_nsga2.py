@@ -15,11 +15,7 @@ from hwnas.algorithms.random import Random
 from hwnas.errors import ConfigError
 from hwnas.trial import Goal, Trial
 
-from ._toy import GOALS, LIMITED, SPACE, Contract, apart, cube, drive, judge, rough, volumes
-
-
-class TestContract(Contract):
-    search = Nsga2()
+from ._toy import GOALS, LIMITED, SPACE, apart, cube, drive, judge, rough, volumes
 
 
 def test_it_beats_random_search():

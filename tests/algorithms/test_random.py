@@ -11,11 +11,7 @@ from hwnas.algorithms.random import Random
 from hwnas.errors import ConfigError
 from hwnas.space import Choice, Space
 
-from ._toy import SPACE, Contract, cube, drive, judge, rough
-
-
-class TestContract(Contract):
-    search = Random()
+from ._toy import SPACE, cube, drive, judge, rough
 
 
 @pytest.mark.parametrize("batch", [1, 7, 64])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -36,6 +37,8 @@ class Evolution(Search):
     batch: int = 8
     mutation: float | None = None
     crossover: float = 0.0
+
+    tiny: ClassVar[Mapping[str, Any]] = {"population": 20, "sample": 5}
 
     def __post_init__(self) -> None:
         for name in ("population", "sample", "batch"):

@@ -74,6 +74,13 @@ class Data(Protocol):
         """One of the three splits, always in the same order."""
         ...
 
+    def keep(self) -> None:
+        """Writes into the run folder what later sessions must find again, such as who belongs to which split.
+
+        Called once, as soon as the folder exists; nothing else writes. By default there is nothing to keep.
+        """
+        return None
+
 
 def normalise(images: Tensor, data: Data, resolution: int | None = None) -> Tensor:
     """Images as networks want them: float32, mean 0 and deviation 1 by channel, resized if a resolution is given.

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -49,6 +49,14 @@ class Arrays(InMemory):
 
     def __post_init__(self) -> None:
         check(self.splits, self.split_seed, self.resolution)
+
+    @classmethod
+    def example(cls, place: Path) -> Self:
+        """Two classes of twelve small pictures each, written into a file for the contract tests."""
+        rng = np.random.default_rng(0)
+        images = rng.integers(256, size=(24, 9, 12, 3), dtype=np.uint8)
+        np.savez(place / "arrays.npz", x=images, y=np.arange(24) % 2)
+        return cls(str(place / "arrays.npz"), resolution=8)
 
     @functools.cached_property
     def _file(self) -> Path:

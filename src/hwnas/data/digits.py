@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -30,6 +31,8 @@ class Digits(InMemory):
     resolution: int = 32
     splits: Fractions = (0.6, 0.2, 0.2)
     split_seed: int = 0
+
+    tiny: ClassVar[Mapping[str, Any]] = {"resolution": 8}
 
     def __post_init__(self) -> None:
         check(self.splits, self.split_seed, self.resolution)

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -56,8 +56,8 @@ class Images(InMemory):
             must then have one size.
         splits: the shares of train, val and test, where the folder does not say.
         split_seed: another one deals the images out anew.
-        folder: where `splits.json` records which file belongs to which split, so that images which are added later
-            do not move from one to another; None records nothing.
+        folder: where `keep` records in `splits.json` which file belongs to which split, so that images which are added
+            later do not move from one to another; None records nothing.
     """
 
     path: str
@@ -68,6 +68,16 @@ class Images(InMemory):
 
     def __post_init__(self) -> None:
         check(self.splits, self.split_seed, self.resolution)
+
+    @classmethod
+    def example(cls, place: Path) -> Self:
+        """Two classes of twelve small pictures each, written into a folder for the contract tests."""
+        rng = np.random.default_rng(0)
+        for number in range(24):
+            file = place / "pictures" / ("cat", "dog")[number % 2] / f"{number}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(256, size=(9, 12, 3), dtype=np.uint8)).save(file)
+        return cls(str(place / "pictures"), resolution=8, folder=place)
 
     @functools.cached_property
     def _root(self) -> Path:
@@ -119,19 +129,23 @@ class Images(InMemory):
         label = {kind: position for position, kind in enumerate(self.classes)}
         return Split(torch.from_numpy(images_NCHW), torch.tensor([label[kind] for kind in files.values()]))
 
+    def keep(self) -> None:
+        record = self._record
+        if record is None or record.exists():
+            return
+        record.parent.mkdir(parents=True, exist_ok=True)
+        draft = record.with_name(f".{record.name}.{os.getpid()}")
+        options = {"splits": self.splits, "split_seed": self.split_seed}
+        draft.write_text(json.dumps(options | self._files, indent=1, ensure_ascii=False), encoding="utf-8")
+        draft.replace(record)
+
+    @property
+    def _record(self) -> Path | None:
+        return None if self.folder is None else self.folder / "splits.json"
+
     @functools.cached_property
     def _files(self) -> Files:
-        record = None if self.folder is None else self.folder / "splits.json"
-        if record is not None and record.exists():
-            return self._recorded(record)
-        files = self._found()
-        if record is not None:
-            record.parent.mkdir(parents=True, exist_ok=True)
-            draft = record.with_name(f".{record.name}.{os.getpid()}")
-            options = {"splits": self.splits, "split_seed": self.split_seed}
-            draft.write_text(json.dumps(options | files, indent=1, ensure_ascii=False), encoding="utf-8")
-            draft.replace(record)
-        return files
+        return self._recorded(self._record) if self._record and self._record.exists() else self._found()
 
     def _found(self) -> Files:
         """The splits of what lies in the folder now."""

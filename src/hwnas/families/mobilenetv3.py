@@ -11,9 +11,9 @@ from __future__ import annotations
 import functools
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -73,6 +73,16 @@ class MobileNetV3(Family):
     expands: tuple[int | float, ...] = (3, 4, 6)
     depths: tuple[int, ...] = (2, 3, 4)
     dropout: float = 0.0
+
+    tiny: ClassVar[Mapping[str, Any]] = {
+        "classes": 10,
+        "resolution": [16, 24],
+        "width": 0.1,
+        "kernels": [3, 5],
+        "expands": [1, 2],
+        "depths": [1, 2],
+        "dropout": 0.1,
+    }
 
     def __post_init__(self) -> None:
         _check_whole("classes", self.classes)

@@ -16,6 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 from zipfile import BadZipFile
 
 import numpy as np
@@ -54,6 +55,8 @@ class NasBench201(Family):
     channels: int = 16
     cells: int = 5
     table: str | None = None
+
+    tiny: ClassVar[Mapping[str, Any]] = {"resolution": 8, "channels": 4, "cells": 1}
 
     def __post_init__(self) -> None:
         for option in ("classes", "resolution", "channels", "cells"):

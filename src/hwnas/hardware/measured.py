@@ -69,6 +69,7 @@ class Measured(Metric):
 
     exclusive: ClassVar[bool] = True
     unit: ClassVar[str] = "s"
+    tiny: ClassVar[Mapping[str, Any]] = {"seconds": 0.01, "repeats": [2, 4], "warmup": 1, "rounds": 2}
 
     def __post_init__(self) -> None:
         name = self.device if isinstance(self.device, str) else self.device.name

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from hwnas.candidate import Candidate, Family
 from hwnas.data import Data, Part, Split, batches, side_of
-from hwnas.errors import ConfigError
+from hwnas.errors import ConfigError, MetricError
 from hwnas.seeds import derive
 from hwnas.trial import Metric, Reading
 from hwnas.weights import Weights
@@ -49,7 +49,8 @@ class Shared(Metric):
     batch: int = 128
     split: Literal["val", "test"] = "val"
 
-    unit = "%"
+    unit: ClassVar[str] = "%"
+    tiny: ClassVar[Mapping[str, Any]] = {"calibration": 64, "batch": 64}
 
     def __post_init__(self) -> None:
         for name in ("calibration", "batch"):
@@ -57,13 +58,21 @@ class Shared(Metric):
                 raise ConfigError(f"{name} must be at least 2 images, not {getattr(self, name)!r}")
 
     def __call__(self, candidate: Candidate, /) -> Reading:
-        """Accuracy, 0 ... 1, with its 95 % interval (Wilson) in the details."""
-        tensors = self.tensors(candidate)
+        """Accuracy, 0 ... 1, with its 95 % interval (Wilson) in the details.
+
+        Raises:
+            MetricError: the outputs are not one per class, or not finite.
+        """
+        tensors, right = self.tensors(candidate), 0
         with torch.no_grad():
-            right = sum(
-                int((call(candidate.skeleton, tensors, x).argmax(1) == labels).sum())
-                for x, labels in self._batches(self.split, candidate)
-            )
+            for x, labels in self._batches(self.split, candidate):
+                logits = call(candidate.skeleton, tensors, x)
+                if logits.shape != (len(x), len(self.data.classes)):
+                    wanted = f"{len(self.data.classes)} outputs, one per class of {self.data.name!r}"
+                    raise MetricError(f"the network must have {wanted}; for {len(x)} images it gives {[*logits.shape]}")
+                if not logits.isfinite().all():
+                    raise MetricError("the network's outputs are not finite: the shared weights are spoilt")
+                right += int((logits.argmax(1) == labels).sum())
         count = len(self._split(self.split))
         low, high = wilson(right, count)
         return Reading(right / count, {"low": low, "high": high, "images": count, "split": self.split})
@@ -85,7 +94,7 @@ class Shared(Metric):
     def estimate(self, candidate: Candidate) -> float:
         """Seconds for one subnet, from one batch with untrained weights."""
         x, _ = next(iter(self._batches("train", candidate)))
-        tensors = tensors_of(candidate.model.to(self.torch_device))
+        tensors = {name: tensor.to(self.torch_device) for name, tensor in tensors_of(candidate.model).items()}
         with torch.no_grad():
             call(candidate.skeleton, tensors, x)
             began = time.perf_counter()
@@ -132,4 +141,4 @@ def wilson(right: int, count: int, z: float = 1.96) -> tuple[float, float]:
     share, scale = right / count, 1 + z * z / count
     centre = (share + z * z / (2 * count)) / scale
     half = z * (share * (1 - share) / count + z * z / (4 * count * count)) ** 0.5 / scale
-    return centre - half, centre + half
+    return max(0.0, centre - half), min(1.0, centre + half)  # rounding would leave the range

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,7 @@ class Tabular(Metric):
     column: str
     exact: ClassVar[bool] = True
     cheap: ClassVar[bool] = True
+    tiny: ClassVar[Mapping[str, Any]] = {"column": "accuracy"}
 
     def __post_init__(self) -> None:
         self._tabulated()

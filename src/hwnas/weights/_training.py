@@ -104,6 +104,10 @@ class Training:
             small = skeleton(self.family, arch).train()
             with seeded(derive(self.o.seed, "dropout", epoch, index, number)):
                 output = call(small, borrow(self.family, arch, small, self.big), x)
+            if output.shape != (len(x), len(self.data.classes)):
+                wanted = f"{len(self.data.classes)} outputs, one per class of {self.data.name!r}"
+                message = f"the networks of {self.family.name!r} must have {wanted}; for {len(x)} images they give"
+                raise WeightsError(f"{message} {[*output.shape]}")
             loss = F.cross_entropy(output, labels, label_smoothing=self.o.label_smoothing)
             if self.teacher is not None and self.o.distill > 0:
                 if side not in answers:

@@ -16,7 +16,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -68,6 +68,8 @@ class Shrink(Weights):
     distill: float = 1.0
     augment: int = 2
     reuse: bool = True
+
+    tiny: ClassVar[Mapping[str, Any]] = {"epochs": 7, "batch": 64, "nets": 1, "reuse": False}
 
     def __post_init__(self) -> None:
         for name, least in (("batch", 2), ("nets", 1), ("augment", 0), ("epochs", 1)):
@@ -180,9 +182,9 @@ class Shrink(Weights):
             raise WeightsError(f"{path} cannot be read: {type(error).__name__}: {first}", hint=hint) from error
         if not isinstance(state, dict) or state.get("format") != FORMAT:
             raise WeightsError(f"{path} was not written by this version of hwnas", hint=hint)
-        if state["fingerprint"] != self.fingerprint:
+        if (found := state.get("fingerprint")) != self.fingerprint:
             message = f"{path} belongs to another family, other data or other options"
-            raise WeightsError(f"{message} ({state['fingerprint']}, not {self.fingerprint})", hint=hint)
+            raise WeightsError(f"{message} ({found}, not {self.fingerprint})", hint=hint)
         return state
 
     def _write(self, path: Path, state: Mapping[str, Any]) -> None:

@@ -1,0 +1,60 @@
+"""Every search finds the front that it found before: a change that was not meant shows, one that was is reviewed.
+
+After a deliberate change, `HWNAS_BLESS=1 pytest tests/test_golden.py` writes the fronts anew, and the difference is
+read before it is committed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from hwnas import parts, testing
+from hwnas.study import Trials
+
+FILE = Path(__file__).parent / "golden" / "fronts.json"
+BUDGET = 160
+VERSIONS = {package: version(package) for package in ("numpy", "pymoo")}
+"""Neither promises equal random numbers, or equal choices, from version to version."""
+
+
+def front(name, goals):
+    """The codes of the front that a search finds on the toy problem with seed 0, in the order of accuracy."""
+    search = testing.example(parts.find(name, ("algorithms",)), Path("nowhere"))
+    trials = testing.drive(search, goals, budget=BUDGET).trials
+    return [list(trial.code) for trial in Trials(trials, goals).front()]
+
+
+def fronts(name):
+    """The fronts without a limit and with one."""
+    return {"free": front(name, testing.GOALS), "limited": front(name, testing.LIMITED)}
+
+
+@pytest.fixture(scope="module")
+def golden():
+    if os.environ.get("HWNAS_BLESS"):
+        found = {name: {kind: [*map(json.dumps, codes)] for kind, codes in fronts(name).items()} for name in ALL}
+        text = json.dumps({"versions": VERSIONS, "fronts": found}, indent=1)
+        FILE.parent.mkdir(exist_ok=True)
+        FILE.write_text(text.replace('"[', "[").replace(']"', "]") + "\n", encoding="utf-8")
+    return json.loads(FILE.read_text(encoding="utf-8"))
+
+
+ALL = parts.names("algorithms")
+
+
+def test_every_search_owns_a_baseline_and_no_baseline_is_orphaned(golden):
+    assert sorted(golden["fronts"]) == sorted(ALL), "bless with HWNAS_BLESS=1 and review the difference"
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_front_is_the_one_that_was_found_before(name, golden):
+    found = fronts(name)
+    assert found == fronts(name)
+    if golden["versions"] != VERSIONS:
+        pytest.skip(f"the fronts were found with {golden['versions']}, and this is {VERSIONS}")
+    assert golden["fronts"].get(name) == found, "if this was meant, bless with HWNAS_BLESS=1 and review the difference"
