@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from hwnas import parts, testing
-from hwnas.study import Trials
+from hwnas.trials import Trials
 
 FILE = Path(__file__).parent / "golden" / "fronts.json"
 BUDGET = 160

@@ -33,6 +33,7 @@ TESTED_BY = {
     "quality/_untrained.py": "quality/test_synflow.py",
     "runtimes/onnxruntime.py": "runtimes/test_runtimes.py",
     "runtimes/torch.py": "runtimes/test_runtimes.py",
+    "trials.py": "test_study.py",
 }
 """Files without a test file of their own, and the one that covers them."""
 UNTESTED = dict.fromkeys(("checkup.py", "cli.py", "deploy.py", "display.py", "experiment.py"), "still to be written")
@@ -46,6 +47,20 @@ def module_of(file):
 
 def tree_of(file):
     return ast.parse((PACKAGE / file).read_text(encoding="utf-8"))
+
+
+# --- who may know whom; the layers are import-linter's ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("folder", parts.FOLDERS)
+def test_parts_of_a_folder_do_not_know_one_another(folder):
+    own = {name: module_of(f"{folder}/{name}.py") for name in parts.names(folder)}
+    for name in own:
+        imported = {
+            node.module for node in ast.walk(tree_of(f"{folder}/{name}.py")) if isinstance(node, ast.ImportFrom)
+        }
+        others = imported & (set(own.values()) - {own[name]})
+        assert not others, f"{folder}/{name}.py imports {others}: what two parts share has a name with an underscore"
 
 
 # --- public names ----------------------------------------------------------------------------------------------------

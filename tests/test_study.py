@@ -21,8 +21,9 @@ from hwnas.algorithms.random import Random
 from hwnas.candidate import Candidate
 from hwnas.errors import ConfigError, Interrupted, RecordError, SearchError, SpaceError
 from hwnas.records import Records, sqlite_url
-from hwnas.study import HOPELESS, REPEATS, Study, Trials, hypervolume
+from hwnas.study import HOPELESS, REPEATS, Study
 from hwnas.trial import Goal, Trial
+from hwnas.trials import Trials, hypervolume
 from hwnas.workers import TOGETHER, Bench, Here, Pool, Setup
 
 CODES = tuple(toys.SPACE.at(index) for index in range(0, 1880, 20))

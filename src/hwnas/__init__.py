@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from hwnas.experiment import load, resume, search
     from hwnas.layers import Layer
     from hwnas.space import Choice, Space
-    from hwnas.study import Study, Trials
+    from hwnas.study import Study
     from hwnas.trial import Goal, Metric, Reading, Search, Trial
+    from hwnas.trials import Trials
 
 __version__ = "0.1.0"
 
@@ -38,7 +39,7 @@ _HOMES = {
     "Space": "space",
     "Study": "study",
     "Trial": "trial",
-    "Trials": "study",
+    "Trials": "trials",
     "export": "deploy",
     "load": "experiment",
     "resume": "experiment",

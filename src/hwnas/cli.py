@@ -24,8 +24,9 @@ from hwnas.errors import ConfigError, HwnasError, InfeasibleError, Interrupted, 
 
 if TYPE_CHECKING:
     from hwnas.experiment import Plan
-    from hwnas.study import Study, Trials
+    from hwnas.study import Study
     from hwnas.trial import Trial
+    from hwnas.trials import Trials
 
 DONE, FAILED, USAGE, INFEASIBLE, STOPPED = 0, 1, 2, 3, 130
 

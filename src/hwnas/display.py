@@ -111,10 +111,10 @@ class Display:
         bar = ProgressBar(
             total=(phase.done or 1) if phase.ended else float(phase.total or 1),
             completed=(phase.done or 1) if phase.ended else phase.done,
-            width=max(6, min(24, self.console.width - 56)),
+            width=max(6, min(24, self.console.width - 60)),
             pulse=not known,
         )
-        row = Table.grid(padding=(0, 1))
+        row = Table.grid(padding=(0, 2))
         row.add_column(min_width=16, no_wrap=True, overflow="ellipsis")
         row.add_column()
         row.add_column(no_wrap=True, min_width=len(phase.share))

@@ -32,8 +32,9 @@ from hwnas.progress import Progress, Watch, silent
 from hwnas.records import Records, Run, sqlite_url
 from hwnas.seeds import derive
 from hwnas.space import Code
-from hwnas.study import Study, Trials
+from hwnas.study import Study
 from hwnas.trial import Goal, Trial
+from hwnas.trials import Trials
 from hwnas.workers import Bench, Here, Job, Outcome, Pool, Setup, Workers
 
 RUN = "main"
@@ -164,6 +165,7 @@ def prepare(config: Config, folder: Path, watch: Watch = silent, *, estimate: bo
     config = _completed(config, folder)
     bench = Bench(_setup(config, folder))
     plan = Plan(config, bench, parts.make("algorithms", config.search, bench.given, "search"))
+    _reject_unsendable(config)
     _reject_misfit(bench)
     for spec in config.goals:
         metric = bench.metric(spec.metric, f"goals.{spec.name}.{spec.direction}")
@@ -219,6 +221,21 @@ def _reject_misfit(bench: Bench) -> None:
     if data is not None and classes is not None and classes != len(data.classes):
         message = f"the family has {classes} classes, the data set {data.name!r} has {len(data.classes)}"
         raise ConfigError(message, path="family", hint="leave `classes` out: it is taken from the data")
+
+
+def _reject_unsendable(config: Config) -> None:
+    """Objects and functions cannot go to other processes; said before there is a run folder."""
+    if not _pooled(config):
+        return
+    places = {"family": config.family, "data": config.data, "weights": config.weights}
+    places |= {f"goals.{spec.name}.{spec.direction}": spec.metric for spec in config.goals}
+    for path, spec in places.items():
+        try:
+            json.dumps(spec)
+        except TypeError:
+            message = "is an object or a function of this process, which worker processes cannot run"
+            hint = "use `workers: 1` without `timeout`, or put it into a module"
+            raise ConfigError(message, path=path, hint=hint) from None
 
 
 def _probe(plan: Plan, spec: GoalSpec, watch: Watch) -> None:
@@ -441,9 +458,13 @@ def _export(study: Study, folder: Path, watch: Watch) -> None:
 
 
 def _workers(plan: Plan, folder: Path) -> Workers:
-    if plan.config.workers == 1 and plan.config.timeout is None:
+    if not _pooled(plan.config):
         return Here(plan.bench)
     return Pool(plan.bench.setup, plan.config.workers, plan.config.timeout)
+
+
+def _pooled(config: Config) -> bool:
+    return config.workers > 1 or config.timeout is not None
 
 
 # --- identity --------------------------------------------------------------------------------------------------------

@@ -16,9 +16,9 @@ from hwnas.errors import MetricError
 from hwnas.families.nasbench201 import NasBench201
 from hwnas.layers import macs, params
 from hwnas.report import verdict, write
-from hwnas.units import show
 from hwnas.study import Study
 from hwnas.trial import Goal
+from hwnas.units import show
 
 from ._study import (
     ACCURACY,

@@ -7,8 +7,8 @@ import pytest
 
 from hwnas.report import plots
 from hwnas.report.findings import Findings
-from hwnas.study import Trials, hypervolume
 from hwnas.trial import Goal
+from hwnas.trials import Trials, hypervolume
 
 from ._study import ACCURACY, CONFIRMED, EVIL, FACTS, FAMILY, LATENCY, MACS, SEARCHED, code, study, trial
 

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from hwnas.space import Code
-from hwnas.study import Study, Trials
+from hwnas.study import Study
 from hwnas.trial import Goal, Trial, excess
+from hwnas.trials import Trials
 from hwnas.units import change, plural, scale, show
 
 

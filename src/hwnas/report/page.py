@@ -18,8 +18,9 @@ from hwnas.layers import Layer, macs, params
 from hwnas.report import drawing, plots
 from hwnas.report.findings import Findings, verdict
 from hwnas.space import Code
-from hwnas.study import Study, Trials
+from hwnas.study import Study
 from hwnas.trial import Goal, Trial
+from hwnas.trials import Trials
 from hwnas.units import Scale, change, duration, plural, scale, show, tied
 
 LISTED = 200

@@ -178,7 +178,7 @@ def volumes(found: Findings, steps: int = STEPS) -> tuple[list[int], list[float]
     """The hypervolume of the first networks, at so many points of the search; the box is that of all of them.
 
     Only the front so far is carried from point to point, so that ten thousand trials take no time. The last value is
-    that of `hwnas.study.hypervolume`.
+    that of `hwnas.trials.hypervolume`.
 
     Returns:
         How many networks, and the share of the box, 0 ... 1.
