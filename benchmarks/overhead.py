@@ -1,7 +1,7 @@
 """What one evaluation costs beside the measurement itself: ask + record per trial, as the record grows.
 
 hwnas: a study on a SQLite file with n finished trials goes on with a random search for some more; every trial is
-asked, entered, measured (by metrics that do nothing), saved and told. Optuna: ask, one suggestion per choice, tell, with
+asked, entered, measured (by metrics that do nothing), saved and told. Optuna: ask, a suggestion per choice, tell, with
 its random sampler, in memory and on a SQLite file, both filled with n trials in bulk beforehand. The space has 25
 choices of four values.
 
