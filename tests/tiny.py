@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -121,7 +120,3 @@ def state(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     """Whether all tensors are equal to the last bit."""
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
-def distinct(codes: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
-    return list(dict.fromkeys(codes))

@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +20,7 @@ from rich.text import Text
 
 from hwnas import __version__, parts, units
 from hwnas.display import Display
-from hwnas.errors import ConfigError, HwnasError, InfeasibleError, Interrupted, MissingExtraError, nearest
+from hwnas.errors import ConfigError, HwnasError, InfeasibleError, Interrupted, MissingExtraError, RecordError, nearest
 
 if TYPE_CHECKING:
     from hwnas.experiment import Plan
@@ -114,6 +114,8 @@ def search(
     display = Display(err, quiet=quiet)
     with _watched(display, "stopped before the run began; nothing was written"):
         plan = experiment.prepare(checked, folder, display)
+        if display.stopping:  # asked for at the very end, after the last report
+            raise Interrupted("stopped as asked")
     if dry_run:
         _show_plan(plan, folder, out)
         return
@@ -140,6 +142,8 @@ def resume(
 
     changes = _changes(overrides, budget=budget, workers=workers)
     display = Display(err, quiet=quiet)
+    with suppress(RecordError):  # no run, or one that was killed before it was entered: `resume` knows what to do
+        display.unit_of |= {goal.name: goal.unit for goal in experiment.load(run).goals}
     _drive(lambda: experiment.resume(run, overrides=changes, watch=display), display, run)
 
 
@@ -251,7 +255,7 @@ def main() -> None:
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # paths need not be UTF-8, nor terminals
     try:
         try:
-            app()
+            app(prog_name="hwnas")
         finally:
             sys.stdout.flush()  # a reader that has gone is met here, and not when the process ends
     except BrokenPipeError:  # `hwnas show … | head`
@@ -364,13 +368,13 @@ def _show_study(study: Study, trials: Trials, run: Path) -> None:
         chosen = " ← chosen" if list(trial.code) == facts.get("chosen") else ""
         number = str(numbers.get(trial.code, "largest"))  # all that is confirmed beside what the search found
         table.add_row(number, *cells, (trial.error or trial.state.replace("_", " ")) + chosen)
-    tally = Counter(trial.state for trial in known)
-    counts = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in tally.items())
+    judged = known.where(lambda trial: trial.finished)
+    tally = Counter(trial.state.replace("_", " ") for trial in judged)
+    counts = ", ".join(f"{count} {state}" for state, count in tally.items())
     budget = facts.get("config", {}).get("budget", len(known))
-    out.print(
-        f"{run}: {len(known) - tally['running']} of {units.plural(budget, 'network')} judged ({counts or 'none'})"
-    )
-    _print_table(table)
+    out.print(f"{run}: {len(judged)} of {units.plural(budget, 'network')} judged" + (f" ({counts})" if counts else ""))
+    if trials:
+        _print_table(table)
     for name, floor in facts.get("noise", {}).items():
         out.print(f"noise floor of {name}: ± {100 * floor:.1f} %")
     if not facts.get("finished"):

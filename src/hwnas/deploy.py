@@ -55,7 +55,11 @@ def export(study: Study, trial: Trial, path: str | Path, format: Any = "onnx") -
     candidate = study.bench.candidate(trial.code)
     model, trained = _network(study, trial)
     writer.write(model, candidate.inputs, target, metadata(study, trial))
-    difference = parity(writer, target, model, _checks(study, trial))
+    try:
+        difference = parity(writer, target, model, _checks(study, trial))
+    except ExportError:
+        target.unlink(missing_ok=True)
+        raise
     timer = next((m for m in _metrics(study) if isinstance(m, Measured)), Measured())
     inputs = candidate.batch(timer.batch)
     try:
@@ -92,7 +96,7 @@ def metadata(study: Study, trial: Trial) -> dict[str, str]:
 
 
 def pick(study: Study, which: str | int | None = None) -> Trial:
-    """A trial by name or number: `chosen` (the default), `knee`, `fastest` …, the name of a goal, or a trial's number.
+    """A trial by name or number: `chosen` (the default), `knee`, `largest`, the name of a goal, or a trial's number.
 
     A goal's name means the best in that goal, among the confirmed networks where there are any.
 
@@ -115,7 +119,8 @@ def pick(study: Study, which: str | int | None = None) -> Trial:
     if which not in names:
         raise ExportError(f"nothing is named {which!r} here; {nearest(which, names)}; or the number of a trial")
     if which == "largest":
-        return Trial(0, study.space.largest)
+        largest = study.family.canonical(study.space.largest)
+        return next((trial for trial in found if trial.code == largest), Trial(0, largest))
     return found.knee() if which == "knee" else found.best(str(which))
 
 

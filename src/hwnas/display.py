@@ -79,14 +79,15 @@ class Display:
         phase = self._phase
         if phase is None or phase.name != progress.phase:
             self._leave(ended=True)
-            phase = self._phase = _Phase(progress.phase)
+            phase = self._phase = _Phase(progress.phase, time.monotonic())
         if progress.message:
             self._print(f"  {progress.message}")
         if progress.message and not progress.total:
             return
         phase.take(progress)
         if not self.console.is_interactive:
-            if phase.said is None or time.monotonic() - phase.said >= EVERY:
+            due = phase.said is None or time.monotonic() - phase.said >= EVERY
+            if due and not 0 < phase.total <= phase.done:  # the last line waits for the last facts
                 self._say(phase)
         elif self._live is None:
             self._live = Live(console=self.console, get_renderable=lambda: self._drawn(phase))
@@ -107,12 +108,12 @@ class Display:
         """A bar, and the facts on a line of their own, so that neither takes the other's room."""
         spent = phase.spent
         clock = f"{spent:.0f} s" if spent < 10 else units.duration(spent)  # tenths would flicker
-        known = bool(phase.total) or phase.ended
+        full = max(1, phase.done if phase.ended else phase.total)  # a phase may end before its budget is used up
         bar = ProgressBar(
-            total=(phase.done or 1) if phase.ended else float(phase.total or 1),
-            completed=(phase.done or 1) if phase.ended else phase.done,
+            total=full,
+            completed=full if phase.ended else phase.done,
             width=max(6, min(24, self.console.width - 60)),
-            pulse=not known,
+            pulse=not phase.ended and phase.total <= 0,
         )
         row = Table.grid(padding=(0, 2))
         row.add_column(min_width=16, no_wrap=True, overflow="ellipsis")
@@ -147,7 +148,7 @@ class _Phase:
     """
 
     name: str
-    began: float = field(default_factory=time.monotonic)
+    began: float
     first: int | None = None
     done: int = 0
     total: int = 0

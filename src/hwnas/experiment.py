@@ -21,6 +21,7 @@ from hwnas import deploy, parts, report, units
 from hwnas.config import Config, GoalSpec, read
 from hwnas.errors import (
     ConfigError,
+    DataError,
     InfeasibleError,
     Interrupted,
     RecordError,
@@ -169,8 +170,11 @@ def prepare(config: Config, folder: Path, watch: Watch = silent, *, estimate: bo
     _reject_misfit(bench)
     for spec in config.goals:
         metric = bench.metric(spec.metric, f"goals.{spec.name}.{spec.direction}")
-        if spec.limit is not None and not _needs_weights(metric) and estimate:
-            _probe(plan, spec, watch)
+        if estimate and not _needs_weights(metric):
+            if not hasattr(metric, "estimate"):
+                _try(plan, spec, metric)
+            if spec.limit is not None:
+                _probe(plan, spec, watch)
         plan.goals.append(_goal(spec, bench, plan.ranges.get(spec.name, {}).get("limit", _absolute(spec))))
     if estimate:
         _estimate(plan, watch)
@@ -238,6 +242,24 @@ def _reject_unsendable(config: Config) -> None:
             raise ConfigError(message, path=path, hint=hint) from None
 
 
+def _try(plan: Plan, spec: GoalSpec, metric: Any) -> None:
+    """Judges the largest network once: how long it takes, and whether the metric was asked for something that is not.
+
+    Whatever else goes wrong here, the search will find out, and say why.
+    """
+    began = time.perf_counter()
+    try:
+        metric(plan.bench.candidate(plan.bench.family.space.largest))
+    except (ConfigError, DataError) as error:
+        raise type(error)(f"goals.{spec.name}: {error.args[0]}", hint=error.hint) from error
+    except Interrupted:
+        raise
+    except Exception:  # noqa: BLE001  # as it is for every candidate of a search
+        return
+    finally:
+        plan.seconds[f"goal {spec.name}"] = time.perf_counter() - began
+
+
 def _probe(plan: Plan, spec: GoalSpec, watch: Watch) -> None:
     """Measures a limited goal on the smallest, the largest and a few random networks, and judges the limit by them."""
     space, bench = plan.bench.family.space, plan.bench
@@ -283,7 +305,7 @@ def _probe(plan: Plan, spec: GoalSpec, watch: Watch) -> None:
 
 
 def _estimate(plan: Plan, watch: Watch) -> None:
-    """Seconds by phase: from the parts' own estimates where they have them, else from a try."""
+    """Seconds by phase: from the parts' own estimates where they have them, else from the tries before."""
     space, bench = plan.bench.family.space, plan.bench
     watch(Progress("estimating the time"))
     weights = bench.given.get("weights")
@@ -296,11 +318,7 @@ def _estimate(plan: Plan, watch: Watch) -> None:
         if hasattr(metric, "estimate"):
             pair = [metric.estimate(bench.candidate(code)) for code in (space.smallest, space.largest)]
             plan.seconds[key] = sum(pair) / 2
-        elif key not in plan.seconds:
-            began = time.perf_counter()
-            _ = list(bench.work(Job(spec.name, spec.metric, (space.largest,))))
-            plan.seconds[key] = time.perf_counter() - began
-        each += plan.seconds[key]
+        each += plan.seconds.get(key, 0.0)
     plan.seconds["search"] = each * min(plan.config.budget, space.size)
     if plan.config.confirm:
         plan.seconds["confirm and export"] = 3 * each * (plan.config.confirm + 1) + 5

@@ -103,7 +103,10 @@ def test_a_disk_that_runs_full_spoils_no_file(tmp_path: Path, monkeypatch: pytes
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(WeightsError, match=r"cannot write .*pt: .*No space left.*\n.* kept"),
+    ):
         patch.setattr(torch, "save", fails)
         weights.prepare()
     assert files(tmp_path) == ["weights/checkpoint.pt"]
@@ -217,6 +220,7 @@ def test_damaged_files_are_refused_and_never_run(tmp_path: Path, damage: str, fi
         ({"lr": 0.0}, "lr must be a positive number, not 0.0"),
         ({"lr": float("nan")}, "lr must be a positive number, not nan"),
         ({"distill": -1.0}, "distill must be a positive number, not -1.0"),
+        ({"label_smoothing": 1.0}, "label_smoothing must be below 1, not 1.0"),
         ({"weight_decay": float("inf")}, "weight_decay must be a positive number, not inf"),
     ],
 )

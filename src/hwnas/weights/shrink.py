@@ -14,6 +14,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -79,6 +80,8 @@ class Shrink(Weights):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0) or (name == "lr" and value == 0):
                 raise ConfigError(f"{name} must be a positive number, not {value!r}")
+        if self.label_smoothing >= 1:
+            raise ConfigError(f"label_smoothing must be below 1, not {self.label_smoothing!r}")
         phases(self.family.space, self.epochs)
 
     # --- the contract -----------------------------------------------------------------------------------------------
@@ -131,8 +134,8 @@ class Shrink(Weights):
         if self._kept is not None:
             try:
                 self._write(self._kept, state)
-            except OSError as error:
-                watch(Progress(PHASE, message=f"the supernet is not kept for later runs: {error}"))
+            except WeightsError as error:
+                watch(Progress(PHASE, message=f"the supernet is not kept for later runs: {error.args[0]}"))
         self._checkpoint.unlink(missing_ok=True)
 
     def log(self) -> list[dict[str, Any]]:
@@ -189,13 +192,17 @@ class Shrink(Weights):
 
     def _write(self, path: Path, state: Mapping[str, Any]) -> None:
         """The file appears whole or not at all, whatever happens meanwhile."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(f".{os.getpid()}.tmp")
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             torch.save({"format": FORMAT, "fingerprint": self.fingerprint, **state}, partial)
             os.replace(partial, path)
+        except (OSError, RuntimeError) as error:  # the latter is how torch tells of a full disk
+            hint = "what was written before is kept; make room or give access, then go on"
+            raise WeightsError(f"cannot write {path}: {str(error).partition(chr(10))[0]}", hint=hint) from error
         finally:
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
 
 
 _NOT_IDENTITY = ("family", "data", "folder", "torch_device", "reuse")
