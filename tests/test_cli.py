@@ -537,19 +537,23 @@ def test_any_encoding_will_do(run):
 # --- interrupted, killed, watched ------------------------------------------------------------------------------------
 
 
+TRIED = 2
+"""Networks that are judged before a run begins, to estimate the time."""
+
+
 class Search:
     """A search in a process of its own, which after so many networks stops amid a measurement until `release`."""
 
     def __init__(self, folder: Path, through: int) -> None:
         self.home = folder
         self.run, self.log, self.gate = folder / "my [run] 1", folder / "log", folder / "gate"
-        self.gate.write_text(str(1 + through))  # one was tried before the run began, to estimate the time
+        self.gate.write_text(str(TRIED + through))
         self.config = folder / "gated.yaml"
         self.config.write_text(yaml.safe_dump(gated(self.log, str(self.gate))))
         command = [*PROGRAM, "search", self.config, "--run", self.run]
         with (folder / "stdout").open("w") as out, (folder / "stderr").open("w") as err:
             self.process = subprocess.Popen(command, stdout=out, stderr=err)
-        self.until(lambda: len(self.seen()) == 1 + through + 1)
+        self.until(lambda: len(self.seen()) == TRIED + through + 1)
 
     def seen(self) -> list[str]:
         return self.log.read_text().split() if self.log.exists() else []
@@ -629,7 +633,7 @@ def test_an_interrupt_stops_after_the_measurement_in_hand(searching, uninterrupt
     command = shlex.split(hint.removeprefix("  → go on with: "))
     assert command == ["hwnas", "resume", str(search.run)]
     states = [trial.state for trial in experiment.load(search.run).trials()]
-    assert len(search.seen()) == 5 and states.count("done") == 4  # the fourth was finished, the fifth was not begun
+    assert len(search.seen()) == TRIED + 4 and states.count("done") == 4  # the fourth was finished, no fifth begun
     shown = hwnas("show", search.run)
     assert shown.lines[-1] == f"not finished; if it does not run any more: hwnas resume {shlex.quote(str(search.run))}"
 
@@ -674,8 +678,8 @@ def test_a_run_can_be_looked_at_and_not_driven_twice_and_a_kill_loses_nothing(se
     assert second.code == 1 and f"another process drives the run in {search.run} right now" in second.err
     assert "  → wait for it or stop it" in second.err
     assert hwnas("search", search.config, "--run", search.run).code == 1
-    search.process.terminate()
-    assert search.end().code == -signal.SIGTERM
+    search.process.kill()
+    assert search.end().code == -signal.SIGKILL
     search.release()
     assert hwnas("resume", search.run).code == 0
     assert outcome(experiment.load(search.run)) == trials

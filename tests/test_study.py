@@ -648,3 +648,23 @@ def test_finalists_under_another_limit(session, goals):
     for limit, kept in ((middle, 4), (math.nextafter(middle, 0), 3), (1e9, 7)):
         study = session(goals=limited(goals, limit))
         assert len(study.confirm(CODES[:7], Here(study.bench)).feasible()) == kept
+
+
+def test_failed_networks_get_another_chance(session):
+    broken = True
+
+    def judge(candidate):
+        if broken and sum(candidate.code) % 3 == 0:
+            raise ValueError("not today")
+        return float(sum(candidate.code))
+
+    study = session(goals=(Goal("sum", judge, "max"),))
+    first = study.search(Random(batch=4), 12, Here(study.bench), identity="same")
+    failed = {trial.code for trial in first if trial.state == "failed"}
+    assert 0 < len(failed) < 12
+    broken = False
+    assert study.retry_failed() == len(failed)
+    again = study.search(Random(batch=4), 12, Here(study.bench), identity="same")
+    assert [trial.code for trial in again] == [trial.code for trial in first]
+    assert all(trial.state == "done" for trial in again)
+    assert study.retry_failed() == 0

@@ -132,6 +132,7 @@ def resume(
     overrides: Overrides = None,
     budget: Budget = None,
     workers: Workers = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Measure networks that failed again.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Go on with a run where it was left; nothing that is recorded is measured again.
@@ -144,7 +145,7 @@ def resume(
     display = Display(err, quiet=quiet)
     with suppress(RecordError):  # no run, or one that was killed before it was entered: `resume` knows what to do
         display.unit_of |= {goal.name: goal.unit for goal in experiment.load(run).goals}
-    _drive(lambda: experiment.resume(run, overrides=changes, watch=display), display, run)
+    _drive(lambda: experiment.resume(run, overrides=changes, retry_failed=retry_failed, watch=display), display, run)
 
 
 @app.command()

@@ -48,13 +48,14 @@ class Display:
 
     @contextmanager
     def shown(self) -> Iterator[Display]:
-        """Inside this block bars are drawn, and the first Ctrl-C asks for a clean stop; the second stops at once."""
-        before, ended = signal.signal(signal.SIGINT, self._on_interrupt), False
+        """Draws inside this block, where the first Ctrl-C or SIGTERM asks for a clean stop and the second stops."""
+        before, ended = {n: signal.signal(n, self._on_interrupt) for n in (signal.SIGINT, signal.SIGTERM)}, False
         try:
             yield self
             ended = True
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
             with self._unbothered():
                 self._leave(ended)
 
