@@ -32,8 +32,8 @@ SETTINGS = {
         64,
     ),
     "step_ratio_demo": (
-        "32 px, width 0.5, batch 64 (the demo's)",
-        MobileNetV3(classes=10, resolution=32, width=0.5),
+        "32 px, width 0.35, batch 64 (the demo's)",
+        MobileNetV3(classes=10, resolution=32, width=0.35),
         64,
     ),
 }

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from hwnas.candidate import Family
 from hwnas.errors import ConfigError
+from hwnas.families._reuse import reused
 from hwnas.space import Arch, Choice, Space
 
 STEM, EXPAND, LAST = 16, 960, 1280
@@ -140,15 +141,15 @@ class MobileNetV3(Family):
     def _net(self, arch: Arch) -> nn.Module:
         stem, expand, last = (rounded(channels * self.width) for channels in (STEM, EXPAND, LAST))
         net = OrderedDict[str, nn.Module]()
-        net["stem"] = conv_norm(3, stem, 3, stride=1 if self.small else 2, act=nn.Hardswish)
-        net["first"] = Block(stem, stem, kernel=3, stride=1, expand=1, act=nn.ReLU, excite=False)
+        net["stem"] = make_conv_norm(3, stem, 3, stride=1 if self.small else 2, act=nn.Hardswish)
+        net["first"] = make_block(stem, stem, kernel=3, stride=1, expand=1, act=nn.ReLU, excite=False)
         channels = stem
         for number, stage in enumerate(STAGES, start=1):
             blocks = OrderedDict[str, nn.Module]()
             out, stride = rounded(stage.channels * self.width), stage.small_stride if self.small else stage.stride
             for block in range(1, int(arch[f"stage{number}.depth"]) + 1):
                 name = f"stage{number}.block{block}"
-                blocks[f"block{block}"] = Block(
+                blocks[f"block{block}"] = make_block(
                     channels,
                     out,
                     kernel=int(arch[f"{name}.kernel"]),
@@ -159,7 +160,7 @@ class MobileNetV3(Family):
                 )
                 channels = out
             net[f"stage{number}"] = nn.Sequential(blocks)
-        net["expand"] = conv_norm(channels, expand, 1, act=nn.Hardswish)
+        net["expand"] = make_conv_norm(channels, expand, 1, act=nn.Hardswish)
         net["pool"] = nn.AdaptiveAvgPool2d(1)
         net["mix"] = nn.Conv2d(expand, last, 1, bias=False)
         net["act"] = nn.Hardswish()
@@ -239,6 +240,9 @@ def rounded(channels: float) -> int:
     """
     near = max(8, int(channels + 4) // 8 * 8)
     return near + 8 if near < 0.9 * channels else near
+
+
+make_block, make_conv_norm = reused(Block), reused(conv_norm)
 
 
 def _initialise(net: nn.Module) -> nn.Module:
