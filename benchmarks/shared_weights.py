@@ -43,7 +43,7 @@ def through_views(
     family: Family, arch: Arch, big: dict[str, Tensor], step: torch.optim.Optimizer, x: Tensor, y: Tensor
 ) -> None:
     step.zero_grad(set_to_none=True)
-    small = skeleton(family, arch).train()
+    small = skeleton(family, arch, training=True)
     F.cross_entropy(call(small, borrow(family, arch, small, big), x), y).backward()
     step.step()
 

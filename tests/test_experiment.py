@@ -600,7 +600,7 @@ def test_a_limit_on_what_needs_weights_is_known_after_training(tmp_path):
     messages: list[str] = []
     with pytest.raises(InfeasibleError, match="none of 4 networks keeps every limit"):
         hwnas.search(source, run=tmp_path / "other", watch=lambda progress: messages.append(progress.message))
-    assert any(message.startswith("none of 8 networks tried keeps the limit 101") for message in messages)
+    assert any(re.match(r"none of \d+ networks tried keeps the limit 101", message) for message in messages)
     assert (tmp_path / "other" / "weights" / "supernet.pt").exists()
 
 

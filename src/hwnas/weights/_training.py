@@ -101,7 +101,7 @@ class Training:
             arch = self.family.space.decode(draw(self.family.space, phase.allowed, rng))
             side = side_of(self.family, arch)
             x = normalise(images, self.data, side)
-            small = skeleton(self.family, arch).train()
+            small = skeleton(self.family, arch, training=True)
             with seeded(derive(self.o.seed, "dropout", epoch, index, number)):
                 output = call(small, borrow(self.family, arch, small, self.big), x)
             if output.shape != (len(x), len(self.data.classes)):

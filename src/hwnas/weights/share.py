@@ -28,10 +28,10 @@ def tensors_of(model: nn.Module) -> dict[str, Tensor]:
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
-def skeleton(family: Family, arch: Arch) -> nn.Module:
-    """A network of this architecture without storage, in evaluation mode."""
+def skeleton(family: Family, arch: Arch, training: bool = False) -> nn.Module:
+    """A network of this architecture without storage, in evaluation or in training mode."""
     with torch.device("meta"):
-        return family.build(arch).eval()
+        return family.build(arch).train(training)
 
 
 def crop(like: Tensor, big: Tensor) -> Tensor:
