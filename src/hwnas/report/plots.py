@@ -154,9 +154,10 @@ def training(found: Findings) -> Plot | None:
     layout["annotations"] = []
     layout["legend"] = {"orientation": "h", "x": 0, "y": 1.1, "yanchor": "bottom"}  # above the names of the phases
     for phase, group in itertools.groupby(enumerate(rows, 1), key=lambda pair: str(pair[1].get("phase", ""))):
-        start = next(group)[0]
+        (start, _), *rest = group
         text = {"x": start - 0.5, "y": 1, "yref": "paper", "yanchor": "bottom", "xanchor": "left", "showarrow": False}
-        layout["annotations"].append({**text, "text": _safe(phase), "font": {"size": 11, "color": "soft"}})
+        if 1 + len(rest) > len(rows) / 10:  # a short phase has no room for its name
+            layout["annotations"].append({**text, "text": _safe(phase), "font": {"size": 11, "color": "soft"}})
         layout["shapes"].append(_rule("x", start - 0.5, color="line", dash="solid"))
     label = f"Line plot of the supernet's loss over {len(rows)} epochs"
     caption = "The shared weights from which every candidate is cut; a phase lets more of the network vary."
