@@ -104,7 +104,8 @@ def edit(path: Path, **changes: object) -> Path:
 
 
 def files(folder: Path) -> set[Path]:
-    return {path for path in folder.rglob("*") if path.is_file()}
+    """All files but those that SQLite keeps beside a database while somebody has it open."""
+    return {path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("study.db-")}
 
 
 @pytest.fixture(scope="module")

@@ -35,6 +35,18 @@ TESTED_BY = {
     "rundir.py": "test_experiment.py",
     "runtimes/onnxruntime.py": "runtimes/test_runtimes.py",
     "runtimes/torch.py": "runtimes/test_runtimes.py",
+    "testing/_networks.py": "test_testing.py",
+    "testing/_shared.py": "test_testing.py",
+    "testing/courses.py": "test_testing.py",
+    "testing/data.py": "test_testing.py",
+    "testing/families.py": "test_testing.py",
+    "testing/formats.py": "test_testing.py",
+    "testing/metrics.py": "test_testing.py",
+    "testing/parts.py": "test_testing.py",
+    "testing/runtimes.py": "test_testing.py",
+    "testing/searches.py": "test_testing.py",
+    "testing/toys.py": "test_testing.py",
+    "testing/weights.py": "test_testing.py",
     "trials.py": "test_study.py",
 }
 """Files without a test file of their own, and the one that covers them."""

@@ -260,11 +260,32 @@ def test_options_that_only_the_experiment_sets_are_not_offered():
         parts.make("quality", {"tabular": {"colmun": "x"}}, {"family": toys.Toy()})
 
 
-@pytest.mark.parametrize("name", ["no_such_package.part", "outside.no_such_part", "outside.options.deeper"])
-def test_unknown_modules(package, name):
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("no_such_package.part", "no module 'no_such_package' can be imported; is it installed"),
+        ("no.such.package", "no module 'no.such' can be imported; is it installed"),
+        ("outside.no_such_part", "module 'outside' has no 'no_such_part'"),
+        ("outside.options.deeper", "module 'outside.options' has no 'deeper'"),
+    ],
+)
+def test_unknown_modules(package, name, told):
     package("options", OPTIONS)
-    with pytest.raises(ConfigError, match=rf"^search: no module '{name}' can be imported; is it installed"):
+    with pytest.raises(ConfigError, match=f"^search: {told}"):
         parts.make("algorithms", name, path="search")
+
+
+def test_a_class_or_a_function_of_a_module_is_a_part_by_its_own_name(package):
+    package(
+        "judges",
+        "def wide(candidate):\n    return 1.0\n\nclass Deep:\n    def __init__(self, by: int = 1):\n        self.by = by\n",
+    )
+    wide = parts.make(("quality", "hardware"), "outside.judges.wide")
+    assert wide(None) == 1.0
+    assert parts.make(("quality", "hardware"), {"outside.judges.Deep": {"by": 3}}).by == 3
+    assert parts.normal("outside.judges.wide", ("quality",)) == {"outside.judges.wide": {}}
+    with pytest.raises(ConfigError, match=r"'outside.judges.wide' is a function and takes no options, got by"):
+        parts.make("quality", {"outside.judges.wide": {"by": 3}})
 
 
 @pytest.mark.parametrize("name", [".random", "a..b", "runs/first/best.pt", "1.5", "algorithms."])

@@ -265,7 +265,9 @@ def test_workers_killed_while_starting_are_not_the_codes_fault(pool):
 def test_workers_that_cannot_start_say_why_and_judge_nothing(pool):
     helpless = pool(family="toy_parts.nowhere")
     helpless.submit(acting())
-    message = r"no worker process can be started: .* status 1: .*ConfigError: family: no module 'toy_parts.nowhere'"
+    message = (
+        r"no worker process can be started: .* status 1: .*ConfigError: family: module 'toy_parts' has no 'nowhere'"
+    )
     with pytest.raises(SearchError, match=message):
         helpless.next_done()
 

@@ -196,6 +196,10 @@ def _part(spec: Any, folder: str, path: str) -> Any:
             spec = {"arrays": {"path": spec}}
         elif place.is_dir() or "/" in spec or spec.startswith((".", "~")):
             spec = {"images": {"path": spec}}
+        elif "." not in spec:
+            known = nearest(spec, parts.names("data"))
+            message = f"there is neither a data set nor a file or folder named {spec!r}; {known}"
+            raise ConfigError(message, path=path, hint="or give the path of a folder of images, or of an .npz file")
     if not isinstance(spec, str | Mapping):
         return spec
     return _normal(spec, (folder,), path)

@@ -293,6 +293,8 @@ def _workers(plan: Plan, folder: Path) -> Workers:
 
 def _reject_mismatch(then: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
     differing = [name for name in {**then, **now} if then.get(name) != now.get(name)]
+    if "family" in differing:  # its space and its weights follow from it
+        differing = [name for name in differing if name not in ("space", "weights")]
     if differing:
         told = "; ".join(f"{name} was {then.get(name)!r} and is now {now.get(name)!r}" for name in differing)
         message = f"the run in {folder} was made by another experiment: {told}"

@@ -1,8 +1,9 @@
 """Find a part by name: the folder is the registry, the file name is the key, the constructor is the schema.
 
 A part is written in a configuration as a spec: `nsga2`, or `{nsga2: {population: 50}}`, or, where several folders are
-possible, `{hardware.measured: {threads: 1}}`. A dotted name that starts with no folder of ours, `my_pkg.my_module`,
-loads somebody else's part. The first name in a file's `__all__` is its part. Nested parts resolve the same way: a
+possible, `{hardware.measured: {threads: 1}}`. A dotted name that starts with no folder of ours loads somebody else's
+part: `my_pkg.my_module.MyMetric`, a class or a plain function, or `my_pkg.my_module`, whose first name in `__all__` is
+the part, as in our own files. Nested parts resolve the same way: a
 constructor parameter whose type is a `contract` takes a spec.
 """
 
@@ -72,17 +73,24 @@ def locate(name: str, folders: Sequence[str], path: str = "") -> str:
             return f"hwnas.{folder}.{bare}"
     head = name.partition(".")[0]
     if "." in name and head not in FOLDERS and all(word.isidentifier() for word in name.split(".")):
-        try:
-            found = importlib.util.find_spec(name)
-        except ModuleNotFoundError as error:
-            if not f"{name}.".startswith(f"{error.name}."):
-                raise  # the package is there, and something that it imports is not
-            found = None
-        if found is not None:
+        parent, _, attribute = name.rpartition(".")
+        if _is_module(name) or (_is_module(parent) and hasattr(importlib.import_module(parent), attribute)):
             return name
-        raise ConfigError(f"no module {name!r} can be imported; is it installed and on PYTHONPATH?", path=path)
+        if _is_module(parent):
+            raise ConfigError(f"module {parent!r} has no {attribute!r}", path=path)
+        raise ConfigError(f"no module {parent!r} can be imported; is it installed and on PYTHONPATH?", path=path)
     known = [known for folder in folders for known in (names(folder) if len(folders) == 1 else qualified(folder))]
     raise ConfigError(f"unknown part {name!r} of {' or '.join(folders)}; {nearest(name, known)}", path=path)
+
+
+def _is_module(name: str) -> bool:
+    """Whether a module of this name can be found; an import that fails on the way is shown as it is."""
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError as error:
+        if f"{name}.".startswith(f"{error.name}."):
+            return False
+        raise  # the package is there, and something that it imports is not
 
 
 def qualified(folder: str) -> list[str]:
@@ -90,13 +98,21 @@ def qualified(folder: str) -> list[str]:
     return [f"{folder}.{name}" for name in names(folder)]
 
 
-def find(name: str, folders: Sequence[str], path: str = "") -> type:
-    """The class of a part. An import error inside the part's file is shown as it is, not as "unknown"."""
-    module = importlib.import_module(locate(name, folders, path))
+def find(name: str, folders: Sequence[str], path: str = "") -> Any:
+    """The class of a part, or the plain function that is one.
+
+    An import error inside the part's file is shown as it is, not as "unknown".
+    """
+    place = locate(name, folders, path)
+    parent, _, attribute = place.rpartition(".")
+    if not _is_module(place):
+        return getattr(importlib.import_module(parent), attribute)
+    module = importlib.import_module(place)
     public = getattr(module, "__all__", None)
     if not public:
-        raise ConfigError(f"module {module.__name__!r} lists no part: its `__all__` is missing or empty", path=path)
-    return typing.cast(type, getattr(module, public[0]))
+        hint = f'name the class or function too, as {place}.NAME, or add `__all__ = ["NAME"]` to the module'
+        raise ConfigError(f"module {place!r} lists no part: its `__all__` is missing or empty", path=path, hint=hint)
+    return getattr(module, public[0])
 
 
 def split(spec: Any, path: str = "") -> tuple[str, dict[str, Any]]:
@@ -128,7 +144,12 @@ def make(folder: str | Sequence[str], spec: Any, given: Mapping[str, Any] | None
     folders = (folder,) if isinstance(folder, str) else tuple(folder)
     name, options = split(spec, path)
     cls = find(name, folders, path)
-    here = f"{path}.{name}" if path else name
+    bare = name.removeprefix(f"{folders[0]}.") if len(folders) == 1 else name
+    here = f"{path}.{bare}" if path else bare
+    if not isinstance(cls, type):
+        if options:
+            raise ConfigError(f"{name!r} is a function and takes no options, got {', '.join(options)}", path=here)
+        return cls
     parameters = schema(cls)
     ready: dict[str, Any] = {}
     for option, value in options.items():

@@ -104,14 +104,17 @@ def _completed(config: Config, folder: Path) -> Config:
 
 
 def _reject_misfit(bench: Bench) -> None:
-    """Reads the data whole, so that a damaged file shows now; other classes than the family's would be nonsense."""
+    """Reads the data whole, so that a damaged file shows now; family, data and weights must fit one another."""
     data, classes = bench.given.get("data"), getattr(bench.family, "classes", None)
     if data is not None:
         for part in ("train", "val", "test"):
             data.split(part)
     if data is not None and classes is not None and classes != len(data.classes):
         message = f"the family has {classes} classes, the data set {data.name!r} has {len(data.classes)}"
-        raise ConfigError(message, path="family", hint="leave `classes` out: it is taken from the data")
+        hint = f"leave `classes` out, and it is taken from the data, or set it to {len(data.classes)}"
+        raise ConfigError(message, path="family", hint=hint)
+    if "weights" in bench.given:
+        bench.given["weights"].check()
 
 
 def _reject_unsendable(config: Config) -> None:

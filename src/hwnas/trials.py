@@ -12,6 +12,9 @@ from hwnas import pareto
 from hwnas.errors import ConfigError, RecordError, nearest
 from hwnas.trial import Goal, Trial, losses
 
+SETTLED = 10
+"""Before so many networks are judged, the box around their values jumps, and a share of it says nothing."""
+
 
 class Trials(Sequence[Trial]):
     """Some trials of a study, with the questions one asks of them; every answer is a plain value or fewer trials."""
@@ -106,6 +109,7 @@ class Best:
     def __init__(self, goals: Sequence[Goal]) -> None:
         self._goals = goals
         self._front: list[tuple[Trial, Any]] = []
+        self._count = 0
         self._low: Any = np.inf
         self._high: Any = -np.inf
 
@@ -114,6 +118,7 @@ class Best:
         (values,) = losses([trial], self._goals)
         if not np.isfinite(values).all():
             return
+        self._count += 1
         self._low, self._high = np.minimum(self._low, values), np.maximum(self._high, values)
         if trial.state != "done" or any((other <= values).all() for _, other in self._front):
             return
@@ -125,6 +130,8 @@ class Best:
             return {}
         front = Trials([trial for trial, _ in self._front], self._goals)
         best = {goal.name: front.best(goal.name).values[goal.name] for goal in self._goals if goal.objective}
+        if self._count < SETTLED:
+            return {"best": best}
         own = np.stack([values for _, values in self._front])
         return {"best": best, "hypervolume": _share(own, self._low, self._high)}
 

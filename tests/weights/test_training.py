@@ -21,7 +21,7 @@ from torch.nn import functional as F
 import tiny
 from hwnas.data import normalise
 from hwnas.data.digits import Digits
-from hwnas.errors import Interrupted, WeightsError
+from hwnas.errors import ConfigError, Interrupted, WeightsError
 from hwnas.families.mobilenetv3 import MobileNetV3
 from hwnas.progress import Progress
 from hwnas.seeds import derive, seeded
@@ -348,7 +348,7 @@ def test_too_few_images_for_a_batch(tmp_path: Path) -> None:
     few = shrink(tmp_path, data=Corners(sizes=(15, 8, 8)))
     for work in (few.prepare, few.estimate):
         with pytest.raises(
-            WeightsError, match=r"'corners' has 15 training images, fewer than one batch of 16\n.*`batch`"
+            ConfigError, match=r"weights.shrink.batch: 'corners' has 15 training images, fewer than one batch of 16"
         ):
             work()
     assert list(tmp_path.iterdir()) == []

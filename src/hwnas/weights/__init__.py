@@ -20,6 +20,14 @@ class Weights(Protocol):
         """Makes the weights exist: trains, resumes or loads them. Called once, before the search."""
         ...
 
+    def check(self) -> None:
+        """Says at once what `prepare` would find wrong later, such as too few images for a batch.
+
+        Raises:
+            ConfigError: options that do not fit the data or the family.
+        """
+        return None
+
     def tensors(self) -> Mapping[str, Tensor]:
         """All parameters and buffers of the big network by name; `prepare` must have finished, in this process or not.
 

@@ -33,9 +33,7 @@ class Training:
         self.o, self.family, self.data = options, options.family, options.data
         self.device = torch.device(options.torch_device)
         split = options.data.split("train")
-        if len(split) < options.batch:
-            message = f"{options.data.name!r} has {len(split)} training images, fewer than one batch of {options.batch}"
-            raise WeightsError(message, hint="set a smaller `batch` for the weights")
+        options.check()
         self.images, self.labels = split.images, split.labels
         self.steps = len(split) // options.batch
         with seeded(derive(options.seed, "supernet")):

@@ -97,6 +97,13 @@ class Shrink(Weights):
         text = json.dumps([FORMAT, family, self.data.fingerprint, plan, options], default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    def check(self) -> None:
+        """Refuses a batch that is larger than the training split."""
+        count = len(self.data.split("train"))
+        if count < self.batch:
+            message = f"{self.data.name!r} has {count} training images, fewer than one batch of {self.batch}"
+            raise ConfigError(message, path="weights.shrink.batch", hint=f"set it to {max(2, count // 2)}, say")
+
     def tensors(self) -> Mapping[str, Tensor]:
         """All tensors of the finished supernet."""
         return self._tensors
