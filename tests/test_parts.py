@@ -278,7 +278,14 @@ def test_unknown_modules(package, name, told):
 def test_a_class_or_a_function_of_a_module_is_a_part_by_its_own_name(package):
     package(
         "judges",
-        "def wide(candidate):\n    return 1.0\n\nclass Deep:\n    def __init__(self, by: int = 1):\n        self.by = by\n",
+        """
+        def wide(candidate):
+            return 1.0
+
+        class Deep:
+            def __init__(self, by: int = 1):
+                self.by = by
+        """,
     )
     wide = parts.make(("quality", "hardware"), "outside.judges.wide")
     assert wide(None) == 1.0
