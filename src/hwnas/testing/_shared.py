@@ -92,5 +92,7 @@ def unchanged(what: str) -> Iterator[None]:
     before = _ambient()
     yield
     after = _ambient()
+    known = before["the environment"]  # libraries may add to it when they are first imported
+    after["the environment"] = {name: value for name, value in after["the environment"].items() if name in known}
     changed = [name for name in before if before[name] != after[name]]
     require(not changed, f"{what} changes {' and '.join(changed)}")
