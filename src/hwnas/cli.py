@@ -364,7 +364,11 @@ def _show_study(study: Study, trials: Trials, run: Path) -> None:
         limit = f" {sign} {units.show(goal.limit, goal.unit)}" if goal.limit is not None else ""
         table.add_column(f"{goal.name}{limit}", justify="right")
     table.add_column("state")
-    for trial in trials:
+    shown = {
+        trial.code for trial in trials
+    }  # the choice rests on the search's values: another may have confirmed better
+    chosen_too = study.trials("confirm").where(lambda t: list(t.code) == facts.get("chosen") and t.code not in shown)
+    for trial in [*trials, *chosen_too]:
         cells = [units.show(trial.values[g.name], g.unit) if g.name in trial.values else "–" for g in study.goals]
         chosen = " ← chosen" if list(trial.code) == facts.get("chosen") else ""
         number = str(numbers.get(trial.code, "largest"))  # all that is confirmed beside what the search found
