@@ -80,11 +80,12 @@ class Study:
         Returns:
             How many there are.
         """
-        failed = [replace(t, state="running", error="") for t in self.run.trials("search") if t.state == "failed"]
-        self.run.save("search", failed)
+        known = self.run.trials("search")
+        failed = [replace(trial, state="running", error="") for trial in known if trial.state == "failed"]
         epochs = self.run.facts().get("epochs", [])
-        if failed and epochs:
-            self.run.note("epochs", [*epochs, {**epochs[-1], "warm": len(self.run.trials("search"))}])
+        if failed and epochs:  # first the new start: the old one was told of these as failed, and is not to be replayed
+            self.run.note("epochs", [*epochs, {**epochs[-1], "warm": len(known)}])
+        self.run.save("search", failed)
         return len(failed)
 
     def confirm(self, codes: Sequence[Code], workers: Workers, watch: Watch = silent) -> Trials:
