@@ -22,7 +22,7 @@ from hwnas.candidate import Candidate
 from hwnas.errors import ConfigError, Interrupted, RecordError, SearchError, SpaceError
 from hwnas.records import Records, sqlite_url
 from hwnas.study import HOPELESS, REPEATS, Study
-from hwnas.trial import Goal, Trial
+from hwnas.trial import Goal, Trial, Wish
 from hwnas.trials import Trials, hypervolume
 from hwnas.workers import TOGETHER, Bench, Here, Pool, Setup
 
@@ -668,3 +668,27 @@ def test_failed_networks_get_another_chance(session):
     assert [trial.code for trial in again] == [trial.code for trial in first]
     assert all(trial.state == "done" for trial in again)
     assert study.retry_failed() == 0
+
+
+# --- what a search tells --------------------------------------------------------------------------------------------
+
+
+class Telling(Random):
+    """A search that says what it expects, and why."""
+
+    def steps(self, space, goals, rng, /):
+        for codes in (CODES[:3], CODES[3:6]):
+            predicted = {code: {"error": {"predicted": 0.5, "spread": 0.1}} for code in codes[:2]}
+            yield Wish(codes, predicted=predicted, notes={"tau": 0.9})
+
+
+@both_modes
+def test_what_a_search_expects_stands_beside_what_came_out_and_its_notes_are_written_once(session, asynchronous):
+    shown = []
+    run(session(), Telling(), 3, asynchronous=asynchronous, watch=lambda progress: shown.append(progress.facts))
+    trials = run(session(), Telling(), 6, asynchronous=asynchronous)
+    expected = {"predicted": 0.5, "spread": 0.1}
+    assert [trial.details.get("error", {}) for trial in trials] == [expected, expected, {}] * 2
+    told = [(event["networks"], event["notes"]) for event in session().run.events() if event["kind"] == "step"]
+    assert told == [(0, {"tau": 0.9}), (3, {"tau": 0.9})]
+    assert shown[-1]["notes"] == {"tau": 0.9}

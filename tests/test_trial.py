@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwnas.errors import ConfigError
-from hwnas.trial import Goal, Trial, evaluated, excess, losses
+from hwnas.trial import Goal, Search, Trial, evaluated, excess, losses, misfit
 
 NUMBERS = st.floats(-1e6, 1e6)
 ACCURACY = Goal("accuracy", None, "max", limit=0.8)
@@ -118,3 +118,22 @@ def test_waiting_for_a_generation(answers, asked, result):
 
 def test_nothing_to_wait_for():
     assert waits([]) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("span", "reason"),
+    [
+        ((1, None), ""),
+        ((2, 2), ""),
+        ((1, 1), "takes 1 objective, and there are 2"),
+        ((3, None), "takes 3 or more objectives, and there are 2"),
+        ((3, 5), "takes 3 to 5 objectives, and there are 2"),
+    ],
+)
+def test_whether_a_search_can_pursue_so_many_objectives(span, reason):
+    class Narrow(Search):
+        def objectives(self):
+            return span
+
+    bound = Goal("bound", None, "min", limit=1.0, objective=False)
+    assert misfit(Narrow(), (Goal("a", None, "min"), Goal("b", None, "max"), bound)) == reason

@@ -13,11 +13,11 @@ import numpy as np
 
 from hwnas import parts, units
 from hwnas.config import Config, GoalSpec
-from hwnas.errors import ConfigError, DataError, InfeasibleError, Interrupted
+from hwnas.errors import ConfigError, DataError, HwnasError, InfeasibleError, Interrupted
 from hwnas.progress import Progress, Watch, silent
 from hwnas.seeds import derive
 from hwnas.space import Code
-from hwnas.trial import Goal
+from hwnas.trial import Goal, misfit
 from hwnas.workers import Bench, Job, Setup
 
 SAMPLES = 6
@@ -63,6 +63,7 @@ def prepare(config: Config, folder: Path, watch: Watch = silent, *, estimate: bo
             if spec.limit is not None:
                 probe(plan, spec, watch)
         plan.goals.append(goal_of(spec, bench, plan.ranges.get(spec.name, {}).get("limit", absolute(spec))))
+    _reject_unfit_search(plan)
     if estimate:
         _estimate(plan, watch)
     return plan
@@ -115,6 +116,30 @@ def _reject_misfit(bench: Bench) -> None:
         raise ConfigError(message, path="family", hint=hint)
     if "weights" in bench.given:
         bench.given["weights"].check()
+
+
+def _reject_unfit_search(plan: Plan) -> None:
+    """A search for another number of objectives is never replaced silently; the message names those that fit."""
+    reason = misfit(plan.search, plan.goals)
+    if not reason:
+        return
+    names = [goal.name for goal in plan.goals if goal.objective]
+    fitting = [name for name in parts.names("algorithms") if _fits(name, plan)]
+    message = f"{spec_name(plan.config.search)!r} {reason} ({', '.join(names)})"
+    raise ConfigError(message, path="search", hint=f"these fit: {', '.join(fitting)}")
+
+
+def _fits(name: str, plan: Plan) -> bool:
+    """Whether an algorithm with its default options can pursue the plan's goals."""
+    try:
+        return not misfit(parts.make("algorithms", name, plan.bench.given), plan.goals)
+    except HwnasError:  # it needs options, or an extra that is not installed
+        return False
+
+
+def spec_name(spec: Any) -> str:
+    """The bare name of a part, as its user wrote it."""
+    return next(iter(spec)).rpartition(".")[2] if isinstance(spec, Mapping) else type(spec).__name__
 
 
 def _reject_unsendable(config: Config) -> None:

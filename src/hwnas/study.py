@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -141,6 +141,7 @@ class _Loop:
         self.waiting: dict[str, list[Code]] = {goal.name: [] for goal in self.plan}
         self.flying: set[Code] = set()
         self.shown = 0.0
+        self.notes: dict[str, Any] = {}
         self.best = Best(self.goals)
         for trial in self.trials.values():
             self.best.add(trial)
@@ -196,6 +197,7 @@ class _Loop:
     def _enter(self, asked: Sequence[Code]) -> tuple[int, bool]:
         """Enters what was asked into the books; says how much of it is new, and whether the budget cut it short."""
         fresh, before, cut = [], len(self.seen), False
+        expected: Mapping[Code, Mapping[str, Mapping[str, float]]] = getattr(asked, "predicted", {})
         for raw in asked:
             code = self.study.family.canonical(self.study.space.canonical(raw))
             number = len(self.seen)
@@ -207,11 +209,15 @@ class _Loop:
                     if self.recorded[number] != code:
                         raise _Diverged
                 else:
-                    self.trials[code] = Trial(number, code)
+                    self.trials[code] = Trial(number, code, details=expected.get(tuple(raw), {}))
                     fresh.append(self.trials[code])
                 self.seen[code] = None
             self.outstanding[code] = None
         self.run_.save("search", fresh)
+        notes: Mapping[str, Any] = getattr(asked, "notes", {})
+        if fresh and notes:  # a replay tells nothing anew
+            self.notes = dict(notes)
+            self.run_.event("step", networks=before, notes=self.notes)
         return len(self.seen) - before, cut
 
     def _collect(self, patient: bool) -> list[Trial]:
@@ -291,6 +297,7 @@ class _Loop:
         if force or time.monotonic() - self.shown > 0.25:
             facts = {"feasible": self.tally["done"], "over_limit": self.tally["over_limit"]}
             facts |= {"failed": self.tally["failed"], **self.best.facts()}
+            facts |= {"notes": self.notes} if self.notes else {}
             self.shown = time.monotonic()
         self.watch(Progress("search", done, self.budget, facts))
 
@@ -313,7 +320,9 @@ def _noted(trial: Trial, outcome: Outcome) -> Trial:
     if outcome.value is None:
         return replace(trial, state="failed", error=f"{outcome.goal}: {outcome.error}")
     values = {**trial.values, outcome.goal: outcome.value}
-    details = {**trial.details, outcome.goal: dict(outcome.details)} if outcome.details else trial.details
+    details = trial.details
+    if outcome.details:  # beside what the search expected of it
+        details = {**details, outcome.goal: {**details.get(outcome.goal, {}), **outcome.details}}
     return replace(trial, values=values, details=details)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
@@ -21,6 +21,26 @@ if TYPE_CHECKING:
 State = Literal["running", "done", "failed", "over_limit"]
 Steps: TypeAlias = Generator[list[Code], list["Trial"], None]
 """What a search is: it yields the codes it wants judged and receives trials."""
+
+
+class Wish(list[Code]):
+    """Codes that a search asks for, with what it tells about them; a plain list tells nothing.
+
+    Args:
+        predicted: by code and goal: what the search expects, `{"predicted": 0.93, "spread": 0.01}`; it ends up in the
+            details of the trial, where a report holds it against the truth.
+        notes: what is worth a line in the record of this step, such as the error of a predictor; JSON-able.
+    """
+
+    def __init__(
+        self,
+        codes: Iterable[Code] = (),
+        *,
+        predicted: Mapping[Code, Mapping[str, Mapping[str, float]]] | None = None,
+        notes: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(codes)
+        self.predicted, self.notes = dict(predicted or {}), dict(notes or {})
 
 
 @dataclass(frozen=True)
@@ -140,6 +160,21 @@ class Search(Protocol):
         """The search itself, as a generator that ends when it has nothing more to ask."""
         ...
 
+    def objectives(self) -> tuple[int, int | None]:
+        """The least and the greatest number of objectives that it can pursue; None is any number."""
+        return (1, None)
+
+
+def misfit(search: Search, goals: Sequence[Goal]) -> str:
+    """Why a search cannot pursue these goals, in a sentence without its name; empty if it can."""
+    count = sum(goal.objective for goal in goals)
+    least, most = search.objectives() if hasattr(search, "objectives") else (1, None)
+    if least <= count and (most is None or count <= most):
+        return ""
+    span = f"{least} or more" if most is None else f"{least}" if least == most else f"{least} to {most}"
+    plural = "" if span == "1" else "s"
+    return f"takes {span} objective{plural}, and there {'is' if count == 1 else 'are'} {count}"
+
 
 def evaluated(codes: Sequence[Code]) -> Generator[list[Code], list[Trial], list[Trial]]:
     """Asks for a generation and waits for all of it: `trials = yield from evaluated(codes)`.
@@ -184,4 +219,18 @@ def excess(trial: Trial, goals: Sequence[Goal]) -> float:
     return sum(goal.excess(trial.values[goal.name]) for goal in goals if goal.name in trial.values)
 
 
-__all__ = ["Goal", "Metric", "Reading", "Search", "State", "Steps", "Trial", "Watch", "evaluated", "excess", "losses"]
+__all__ = [
+    "Goal",
+    "Metric",
+    "Reading",
+    "Search",
+    "State",
+    "Steps",
+    "Trial",
+    "Watch",
+    "Wish",
+    "evaluated",
+    "excess",
+    "losses",
+    "misfit",
+]
