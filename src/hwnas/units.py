@@ -13,10 +13,14 @@ STEPS: dict[str, tuple[tuple[float, str], ...]] = {
     "J": ((1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ"), (1e-9, "nJ"), (1e-12, "pJ")),
     "bytes": ((2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB"), (1.0, "B")),
     "%": ((0.01, "%"),),
+    "percent": ((1.0, "%"),),
     "": COUNTS,
     "MACs": COUNTS,
 }
-"""By unit: what one shown unit is worth, and its symbol, largest first."""
+"""By unit: what one shown unit is worth, and its symbol, largest first.
+
+Shares are recorded from 0 to 1, as "%"; "percent" is for tables that hold per cent already.
+"""
 
 
 @dataclass(frozen=True)
@@ -64,8 +68,8 @@ def change(now: float, then: float, unit: str) -> str:
         >>> change(1.32, 2.31, "s"), change(0.981, 0.984, "%")
         ('−43 %', '−0.3 points')
     """
-    if unit == "%":
-        return _signed(100 * (now - then), 1) + " points"
+    if unit in ("%", "percent"):
+        return _signed((now - then) / STEPS[unit][0][0], 1) + " points"
     return _signed(100 * (now / then - 1), 0) + " %" if now > 0 and then > 0 else ""
 
 
