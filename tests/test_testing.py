@@ -21,6 +21,7 @@ from hwnas.algorithms.random import Random
 from hwnas.candidate import Candidate
 from hwnas.data import Split
 from hwnas.data._splits import InMemory, fingerprint
+from hwnas.errors import MetricError
 from hwnas.formats.onnx import Onnx
 from hwnas.hardware.macs import Macs
 from hwnas.runtimes.torch import TorchRuntime
@@ -67,6 +68,15 @@ class Gambler(Random):
 
 class Nameless(Toy):
     name = ""
+
+
+class Modest(Toy):
+    buildable = False
+
+
+class Boastful(Toy):
+    def inputs(self, arch, batch, /):
+        raise MetricError("there are none")
 
 
 class Forgetful(Space):
@@ -500,6 +510,8 @@ BROKEN = [
     (testing.travels_as_a_spec, Undescribed(), "no spec"),
     (testing.does_no_work_when_built, Gambler(), "the random state of Python"),
     (testing.has_a_name, Nameless(), "needs a name"),
+    (testing.builds_or_says_so, Modest(), "says that it builds no networks"),
+    (testing.builds_or_says_so, Boastful(), "refuses the smallest network: there are none"),
     (testing.codes_round_trip, Forgotten(), "comes back as"),
     (testing.canonical_codes_build_the_same, Lumped(), "computes something else"),
     (testing.networks_run, Infinite(), "not finite"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from hwnas.parts import contract
 from hwnas.seeds import derive, seeded
@@ -23,7 +23,12 @@ class Family(Protocol):
 
     The contract of `families/`. `build` is called often, under `torch.device("meta")` as well as on the CPU, and must
     be deterministic but for the initialisation of its weights.
+
+    A family of which only values are known, such as a table, says `buildable = False`: its `build` and `inputs` raise,
+    and there is nothing to export.
     """
+
+    buildable: ClassVar[bool] = True
 
     @property
     def name(self) -> str:

@@ -47,8 +47,11 @@ def export(study: Study, trial: Trial, path: str | Path, format: Any = "onnx") -
     The metadata holds the architecture, the goals' values, and, where the run has data, class names and normalisation.
 
     Raises:
-        ExportError: the network cannot be written, the file computes something else, or the folder cannot be written.
+        ExportError: the network cannot be built or written, the file computes something else, or the folder cannot be
+            written.
     """
+    if not study.family.buildable:
+        raise ExportError(unbuildable(study), hint="its code and values are in `hwnas show DIR --json`")
     writer: Format = parts.make("formats", format, study.bench.given, "format")
     target = Path(path)
     _reject_unwritable(target)
@@ -77,6 +80,11 @@ def export(study: Study, trial: Trial, path: str | Path, format: Any = "onnx") -
         trained=trained,
         classes=tuple(study.bench.given["data"].classes) if "data" in study.bench.given else (),
     )
+
+
+def unbuildable(study: Study) -> str:
+    """Why there is nothing to export, in a sentence."""
+    return f"family {study.family.name!r} holds values, and no networks that could be written to a file"
 
 
 def metadata(study: Study, trial: Trial) -> dict[str, str]:

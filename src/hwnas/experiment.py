@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,12 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from hwnas import deploy, report
+from hwnas import deploy, parts, report
+from hwnas.algorithms.random import Random
 from hwnas.config import Config, read
-from hwnas.errors import InfeasibleError, Interrupted, RunMismatchError
+from hwnas.errors import ConfigError, InfeasibleError, Interrupted, RecordError, RunMismatchError, SearchError
 from hwnas.plan import Plan, absolute, goal_of, identity, pooled, prepare, probe, setup_of, spec_text
 from hwnas.progress import Progress, Watch, silent
 from hwnas.records import Records, Run, sqlite_url
+from hwnas.report.baseline import BASELINE, TERMS, terms
 from hwnas.rundir import (
     config_path,
     create,
@@ -29,15 +32,20 @@ from hwnas.rundir import (
     plain_config,
     reject_existing,
 )
+from hwnas.space import Code
 from hwnas.study import Study
 from hwnas.trial import Goal, Trial
 from hwnas.trials import Trials
-from hwnas.workers import Bench, Here, Pool, Workers
+from hwnas.workers import Bench, Here, Job, Outcome, Pool, Workers
 
-__all__ = ["Plan", "default_run", "load", "prepare", "reject_existing", "resume", "search", "start"]
+__all__ = ["Plan", "baseline", "default_run", "load", "prepare", "reject_existing", "resume", "search", "start"]
 
 RUN = "main"
 """The name of a run in its own database."""
+NOTHING = 3.0
+"""So many seconds of judging cost nothing: a random search to compare with is made unasked."""
+BOOKS = 0.002
+"""Seconds that writing down a trial takes, whatever its judgement costs."""
 
 
 def search(
@@ -117,6 +125,46 @@ def resume(
         return _run(plan, record, folder, watch)
 
 
+def baseline(run: str | Path, budget: int | None = None, *, watch: Watch = silent) -> Study:
+    """Makes, or goes on with, a random search to hold a run against: its parts, goals, limits and seed, no thought.
+
+    It lies in the run's own record. What the run has judged already is not judged again.
+
+    Args:
+        budget: networks; None is as many as the run's own budget.
+
+    Returns:
+        The study of the random search.
+
+    Raises:
+        RecordError: there is no run in this folder, or it has judged nothing yet.
+        ConfigError: the run is a random search itself.
+    """
+    folder = Path(run)
+    config = read(config_path(folder))
+    if budget is not None and budget < 1:
+        raise ConfigError(f"the budget of a baseline must be 1 or more, not {budget}")
+    records = Records(sqlite_url(database(folder)))
+    with records.lock():
+        plan = prepare(config, folder, watch, estimate=False)
+        record = records.open(RUN) if RUN in records.names() else None
+        if record is None or not any(trial.finished for trial in record.trials("search")):
+            hint = f"go on with it first: hwnas resume {shlex.quote(str(folder))}"
+            raise RecordError(f"the run in {folder} has judged no network that could be compared", hint=hint)
+        if isinstance(plan.search, Random):
+            raise ConfigError(f"the run in {folder} is a random search: it is its own baseline")
+        _reject_mismatch(record.identity, identity(plan), folder)
+        _prepare_weights(plan, record, watch)
+        study = Study(plan.bench, _resolved(plan, record, watch), record)
+        workers = _workers(plan, folder)
+        try:
+            done = _baseline(study, config, budget or config.budget, workers, watch)
+        finally:
+            workers.close()
+            report.write(study, folder / "report.html")
+    return done
+
+
 def load(run: str | Path) -> Study:
     """A run to look at: its trials, its front, its facts; nothing is measured.
 
@@ -172,6 +220,9 @@ def _run(plan: Plan, record: Run, folder: Path, watch: Watch) -> Study:
             _reject_nothing_feasible(study)
             with phase("confirm"):
                 _confirm(study, config, workers, watch)
+            if _baseline_costs_nothing(study, plan):
+                with phase("random search to compare with"):
+                    _try_baseline(study, config, workers, watch)
         finally:
             workers.close()
         with phase("export"):
@@ -269,6 +320,87 @@ def _confirm(study: Study, config: Config, workers: Workers, watch: Watch) -> No
     study.run.note("chosen_name", f"best {first} within the limits" if limited else "knee of the front")
 
 
+def _baseline_costs_nothing(study: Study, plan: Plan) -> bool:
+    """Whether a random search of the run's budget is a matter of seconds, and there is anything to compare."""
+    metrics = [plan.bench.metric(goal.metric) for goal in study.goals]
+    if isinstance(plan.search, Random) or not all(getattr(metric, "cheap", False) for metric in metrics):
+        return False
+    trials = study.trials()
+    each = sum(trial.seconds for trial in trials) / max(1, len(trials)) + BOOKS
+    return each * plan.config.budget <= NOTHING
+
+
+def _try_baseline(study: Study, config: Config, workers: Workers, watch: Watch) -> None:
+    """A random search that nobody asked for must not cost the run its end."""
+    try:
+        _baseline(study, config, config.budget, workers, watch)
+    except SearchError as error:
+        study.run.event("note", text=f"no random search to compare with: {error}")
+
+
+def _baseline(study: Study, config: Config, budget: int, workers: Workers, watch: Watch) -> Study:
+    """The random search beside a run, from wherever it was left, up to so many networks."""
+    records = study.run.records
+    if BASELINE not in records.names():
+        records.create(BASELINE, study.run.identity)
+    beside = Study(study.bench, study.goals, records.open(BASELINE))
+    before: dict[str, float] = beside.run.facts().get("seconds", {})
+    beside.run.note(TERMS, terms(study.goals))
+    beside.run.note("config", {**study.run.facts().get("config", {}), "search": {"algorithms.random": {}}})
+    began = time.perf_counter()
+    try:
+        beside.search(
+            parts.make("algorithms", "random", study.bench.given),
+            budget,
+            _Knowing(workers, study.trials()),
+            identity=_search_identity(study, replace(config, search={"algorithms.random": {}}, asynchronous=False)),
+            watch=lambda progress: watch(replace(progress, phase="random search to compare with")),
+        )
+    finally:
+        beside.run.note("seconds", {"search": before.get("search", 0.0) + time.perf_counter() - began})
+    return beside
+
+
+class _Knowing(Workers):
+    """Workers that need not do again what a run has judged: such codes are answered from its trials."""
+
+    def __init__(self, workers: Workers, trials: Trials) -> None:
+        self._workers, self._known = workers, {trial.code: trial for trial in trials if trial.finished}
+        self.capacity = workers.capacity
+        self._answers: deque[Outcome] = deque()
+
+    def submit(self, job: Job, /) -> None:
+        """Passes on what is not known."""
+        unknown = []
+        for code in job.codes:
+            answer = self._recall(job.goal, code)
+            if answer is None:
+                unknown.append(code)
+            else:
+                self._answers.append(answer)
+        if unknown:
+            self._workers.submit(replace(job, codes=tuple(unknown)))
+
+    def next_done(self, timeout: float | None = None, /) -> Outcome | None:
+        """What is known first."""
+        return self._answers.popleft() if self._answers else self._workers.next_done(timeout)
+
+    def close(self) -> None:
+        """Ends all work."""
+        self._workers.close()
+
+    def _recall(self, goal: str, code: Code) -> Outcome | None:
+        trial = self._known.get(code)
+        if trial is None:
+            return None
+        if goal in trial.values:  # what the search expected of it is no part of what was measured
+            told = trial.details.get(goal, {}).items()
+            details = {name: value for name, value in told if name not in ("predicted", "spread")}
+            return Outcome(goal, code, trial.values[goal], details, trial.seconds / len(trial.values))
+        blamed, _, reason = trial.error.partition(": ")
+        return Outcome(goal, code, error=reason) if blamed == goal else None
+
+
 def _spread(front: Trials, count: int) -> list[Trial]:
     """At most so many of a front, evenly along it, both ends included."""
     if len(front) <= count:
@@ -279,6 +411,9 @@ def _spread(front: Trials, count: int) -> list[Trial]:
 
 def _export(study: Study, folder: Path, watch: Watch) -> None:
     if study.run.facts().get("chosen") is None:
+        return
+    if not study.family.buildable:
+        watch(Progress("export", message=f"nothing is exported: {deploy.unbuildable(study)}"))
         return
     watch(Progress("export"))
     done = deploy.export(study, deploy.pick(study), folder / "models" / "chosen.onnx")

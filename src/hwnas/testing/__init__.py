@@ -35,6 +35,7 @@ from hwnas.testing.data import (
 )
 from hwnas.testing.families import (
     FAMILY,
+    builds_or_says_so,
     builds_repeatably,
     canonical_codes_build_the_same,
     check_family,
@@ -175,6 +176,7 @@ __all__ = [
     "accuracy",
     "asks_canonical_codes_once",
     "beats_random",
+    "builds_or_says_so",
     "builds_repeatably",
     "candidates_for",
     "canonical_codes_build_the_same",

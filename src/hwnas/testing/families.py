@@ -9,14 +9,26 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hwnas.candidate import Candidate, Family
+from hwnas.errors import HwnasError
 from hwnas.seeds import derive, seeded
-from hwnas.space import Code
+from hwnas.space import Arch, Code
 from hwnas.testing._networks import made, some_codes
 from hwnas.testing._shared import Check, hold, require, unchanged
 from hwnas.testing.toys import Untrained
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+
+def _of_networks(check: Callable[[Family], None]) -> Callable[[Family], None]:
+    """A check that looks at networks, for families that have some; `builds_or_says_so` is for all."""
+
+    @functools.wraps(check)
+    def checked(family: Family) -> None:
+        if family.buildable:
+            check(family)
+
+    return checked
 
 
 def _output(model: Callable[..., Any], inputs: Sequence[Tensor]) -> Tensor:
@@ -54,7 +66,7 @@ def canonical_codes_build_the_same(family: Family) -> None:
     for code in some_codes(family, 20):
         own = family.canonical(code)
         require(family.canonical(own) == own == family.space.canonical(own), f"{own}, canonical for {code}, is not")
-        if own == code:
+        if own == code or not family.buildable:
             continue
         with torch.no_grad():
             one, other = (_output(*_by_shape(*made(family, each))) for each in (code, own))
@@ -73,6 +85,7 @@ def _by_shape(model: nn.Module, inputs: Sequence[Tensor]) -> tuple[nn.Module, li
     return model, [x.double() if x.is_floating_point() else x for x in inputs]
 
 
+@_of_networks
 def networks_run(family: Family) -> None:
     """The smallest, the largest and twenty random networks compute finite outputs, one row per input."""
     import torch
@@ -87,6 +100,7 @@ def networks_run(family: Family) -> None:
             )
 
 
+@_of_networks
 def parameters_learn(family: Family) -> None:
     """In training, every parameter of a canonical network has a finite gradient."""
     for code in some_codes(family, 6):
@@ -100,6 +114,7 @@ def parameters_learn(family: Family) -> None:
             require(finite, f"{name} of the network {code} has a gradient that is not finite")
 
 
+@_of_networks
 def builds_repeatably(family: Family) -> None:
     """A build depends on torch's generator alone, shares nothing with another, and has the same tensors on meta."""
     import torch
@@ -122,6 +137,7 @@ def builds_repeatably(family: Family) -> None:
             require(all(x.is_meta for x in family.inputs(arch, 1)), "inputs() ignores torch's default device")
 
 
+@_of_networks
 def layers_add_up(family: Family) -> None:
     """The table of layers knows all parameters that are used, and the multiply-accumulates that torch itself counts."""
     import torch
@@ -141,6 +157,7 @@ def layers_add_up(family: Family) -> None:
         require(found == known > 0, f"the layers of {code} have {found} MACs, torch counts {known:g}")
 
 
+@_of_networks
 def shared_weights_are_the_networks_own(family: Family) -> None:
     """With weights borrowed from the supernet a network computes, bit for bit, what it does when it is taken out."""
     import torch
@@ -160,6 +177,7 @@ def shared_weights_are_the_networks_own(family: Family) -> None:
                 require(torch.equal(shared, own), f"the network {code} computes something else when it is taken out")
 
 
+@_of_networks
 def gradients_stay_in_their_slices(family: Family) -> None:
     """Training a network inside the big one moves what it has borrowed as if it stood alone, and nothing else."""
     import torch
@@ -220,6 +238,7 @@ def _origins(tensor: Tensor) -> set[Tensor]:
     return leaves
 
 
+@_of_networks
 def nothing_is_secretly_active(family: Family) -> None:
     """Two networks that share weights and run in turns compute what each does alone; the big one stays as it was."""
     import torch
@@ -250,6 +269,21 @@ def nothing_is_secretly_active(family: Family) -> None:
     require(not touched, f"running small networks changes the big one: {', '.join(touched[:3])}")
 
 
+def builds_or_says_so(family: Family) -> None:
+    """`buildable` tells whether there are networks without building one; where there are none, asking is refused."""
+    require(isinstance(type(family).buildable, bool), "`buildable` of the class is not True or False")
+    arch = family.space.decode(family.space.smallest)
+    asks: dict[str, Callable[[Arch], Any]] = {"build": family.build, "inputs": lambda arch: family.inputs(arch, 1)}
+    for what, ask in asks.items():
+        try:
+            with seeded(0):
+                ask(arch)
+        except HwnasError as error:
+            require(not family.buildable, f"{what}() refuses the smallest network: {error}")
+        else:
+            require(family.buildable, f"{what}() answers, although the family says that it builds no networks")
+
+
 def has_a_name(family: Family) -> None:
     """It has a name, and its space holds two networks or more."""
     require(isinstance(family.name, str) and family.name, "a family needs a name")
@@ -258,6 +292,7 @@ def has_a_name(family: Family) -> None:
 
 FAMILY: tuple[Check, ...] = (
     has_a_name,
+    builds_or_says_so,
     codes_round_trip,
     canonical_codes_build_the_same,
     networks_run,
