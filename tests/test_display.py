@@ -349,3 +349,13 @@ def test_facts_in_words():
         "best latency 37.0 µs, macs 2.21 M, mine −0.500"
     )
     assert describe({"text": "two\n  lines", "nothing": None, "nan": float("nan")}, {}) == "text two lines · nan nan"
+
+
+def test_what_a_search_tells_of_its_predictors_is_short():
+    told = {"accuracy": {"predictor": "gp", "mape": 0.0031, "tau": 0.912}, "latency": {"mape": 0.05, "tau": None}}
+    assert describe({"failed": 1, "notes": told}, UNITS) == (
+        "failed 1 · accuracy predicted to 0.31 % (gp, rank correlation 0.91) · latency predicted to 5 %"
+    )
+    odd = {"temperature": 0.5, "accuracy": {"predictor": "none", "because": "too few"}, "step": {}}
+    assert describe({"notes": odd}, UNITS) == "temperature 0.500 · accuracy (none, because too few) · step"
+    assert describe({"notes": {}}, UNITS) == ""

@@ -23,7 +23,7 @@ from hwnas.errors import ConfigError, Interrupted, RecordError, SearchError, Spa
 from hwnas.records import Records, sqlite_url
 from hwnas.study import HOPELESS, REPEATS, Study
 from hwnas.trial import Goal, Trial, Wish
-from hwnas.trials import Trials, hypervolume
+from hwnas.trials import Trials, curve, hypervolume
 from hwnas.workers import TOGETHER, Bench, Here, Pool, Setup
 
 CODES = tuple(toys.SPACE.at(index) for index in range(0, 1880, 20))
@@ -562,6 +562,23 @@ def test_hypervolume_is_a_share_of_the_box_of_what_was_seen():
     assert hypervolume(middle, frame) == pytest.approx(0.25)
     assert hypervolume(frame) == pytest.approx(0.0, abs=1e-6)
     assert hypervolume(Trials([], two)) == 0.0
+
+
+def test_a_curve_is_the_hypervolume_of_every_prefix():
+    rng = np.random.default_rng(4)
+    two = (ACCURACY, LATENCY)
+    trials = []
+    for number in range(40):
+        values = {"accuracy": rng.random(), "latency": LATENCY.limit * 2 * rng.random()}
+        state = "failed" if number % 7 == 3 else "done" if LATENCY.within(values["latency"]) else "over_limit"
+        trials.append(Trial(number, (number,), {} if state == "failed" else values, state))
+    own, frame = Trials(trials[5:], two), Trials(trials, two)
+    shares = curve(own, frame, range(len(own) + 1))
+    assert shares == pytest.approx([hypervolume(own[:count], frame) for count in range(len(own) + 1)])
+    assert shares[0] == 0 < shares[-1] < 1 and shares == sorted(shares)
+    assert curve(own, frame, [3, 20]) == pytest.approx([shares[3], shares[20]])
+    assert curve(own, None, [len(own)]) == [hypervolume(own)]
+    assert curve(Trials([], two), None, [0, 1]) == [0.0, 0.0]
 
 
 def test_whoever_watches_is_told(session):

@@ -161,12 +161,84 @@ def show(
 
     study = experiment.load(run)
     trials = study.trials() if all_ else study.front()
+    from hwnas.report.findings import Findings
+
+    found = Findings(study)
     if json_:
-        numbers = {trial.code: trial.number for trial in study.trials()}
-        rows = [_row(study, trial, numbers.get(trial.code)) for trial in trials]
-        print(json.dumps({"run": str(run), "facts": study.run.facts(), "trials": rows}, indent=2))
+        rows = [_row(study, trial, found.numbers.get(trial.code)) for trial in trials]
+        told: dict[str, Any] = {"run": str(run), "facts": found.facts, "trials": rows}
+        told["baseline"] = found.against.to_dict() if found.against is not None else None
+        told["predictors"] = {own.goal.name: own.to_dict() for own in found.predictions}
+        print(json.dumps(told, indent=2))
         return
     _show_study(study, trials, run)
+    if found.against is not None:
+        out.print(found.against.sentence())
+    for own in found.predictions:
+        out.print(own.sentence())
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="DIR…", help="The folders of two runs or more.")],
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write one page with fronts and curves overlaid.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Put runs of the same goals side by side: fronts, hypervolume over evaluations, what was chosen.
+
+    All shares are of one box around everything seen. Random searches made by `hwnas baseline` stand beside their
+    runs. Works while the runs go on.
+
+    Examples:
+
+      hwnas compare runs/nsga2 runs/linas --html comparison.html
+    """
+    from hwnas import experiment
+    from hwnas.report import compare as comparing
+
+    names = comparing.names_of(runs)
+    comparison = comparing.Comparison({name: experiment.load(run) for name, run in zip(names, runs, strict=True)})
+    if html is not None:
+        comparing.write(comparison, html)
+    if json_:
+        print(json.dumps(comparison.to_dict(), indent=2))
+        return
+    table = Table(box=None, header_style="bold", padding=(0, 2), pad_edge=False)
+    table.add_column("")
+    for side in comparison.sides:
+        table.add_column(side.name, justify="right")
+    for label, cells in comparison.rows():
+        table.add_row(label, *cells)
+    _print_table(table)
+    for note in comparison.notes:
+        out.print(note)
+    if html is not None:
+        out.print(str(html))
+
+
+@app.command()
+def baseline(run: RunArgument, budget: Budget = None, quiet: Quiet = False) -> None:
+    """Hold a run against chance: a random search of the same parts, goals, limits and seed, kept beside it.
+
+    As many networks as the run's own budget, unless told otherwise; what the run has judged is not judged again.
+    Stopped or killed, the same command goes on. The report, `show` and `compare` use it from then on. Where judging
+    costs nothing, as with tables and counts, a search makes it unasked.
+    """
+    from hwnas import experiment
+
+    display = Display(err, quiet=quiet)
+    with suppress(RecordError):
+        display.unit_of |= {goal.name: goal.unit for goal in experiment.load(run).goals}
+    words = ["hwnas", "baseline", str(run), *([f"--budget={budget}"] if budget is not None else [])]
+    with _watched(display, "stopped; everything measured so far is kept", f"go on with: {shlex.join(words)}"):
+        experiment.baseline(run, budget, watch=display)
+    from hwnas.report.findings import Findings
+
+    found = Findings(experiment.load(run))
+    out.print(found.against.sentence() if found.against is not None else "nothing within the limits to compare yet")
+    out.print(f"report: {run / 'report.html'}")
 
 
 @app.command()
@@ -250,6 +322,17 @@ def doctor(json_: Json = False) -> None:
         raise typer.Exit(FAILED)
 
 
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    add_help_option=False,
+)
+def dynast(context: typer.Context) -> None:
+    """Search as DyNAS-T does: all flags of its command; see hwnas dynast --help."""
+    from hwnas.compat.dynast import main as search_as_dynast
+
+    raise typer.Exit(search_as_dynast(context.args))
+
+
 def main() -> None:
     """The console script: runs a command and turns errors into one clear message and an exit code."""
     for stream in (sys.stdout, sys.stderr):
@@ -324,6 +407,8 @@ def _show_plan(plan: Plan, folder: Path, console: Console) -> None:
     space = plan.bench.family.space
     size = f"{space.size:,}" if space.size < 1e6 else f"{space.size:.3g}"
     console.print(f"{plan.bench.family.name}: {len(space)} choices, {size} networks", style="bold")
+    if summary := getattr(plan.bench.family, "summary", ""):
+        console.print(f"  {summary}")
     for goal in plan.goals:
         line = f"  {goal.name}: {goal.direction}"
         seen = plan.ranges.get(goal.name)

@@ -190,13 +190,29 @@ def describe(facts: Mapping[str, Any], unit_of: Mapping[str, str]) -> str:
     """
     words = []
     for name, value in facts.items():
+        if name == "notes" and isinstance(value, Mapping):
+            words += [_told(about, told) for about, told in value.items()]
+            continue
         if isinstance(value, Mapping):
             shown = ", ".join(f"{goal} {_shown(number, unit_of.get(goal, ''))}" for goal, number in value.items())
         else:
             shown = "" if isinstance(value, numbers.Integral) and not value else _shown(value)
         if shown:
             words.append(shown if name == "now" else f"{str(name).replace('_', ' ')} {shown}")
-    return " · ".join(words)
+    return " · ".join(filter(None, words))
+
+
+def _told(about: str, told: Any) -> str:
+    """What a search tells of itself; of a predictor: `accuracy predicted to 0.3 % (gp, rank correlation 0.91)`."""
+    if not isinstance(told, Mapping):
+        return f"{about} {_shown(told)}".rstrip()
+    rest = dict(told)
+    error, name, rank = rest.pop("mape", None), rest.pop("predictor", None), rest.pop("tau", None)
+    words = [_shown(name), f"rank correlation {rank:.2f}" if isinstance(rank, numbers.Real) else _shown(rank)]
+    words += [f"{key} {_shown(value)}" for key, value in rest.items()]
+    known = ", ".join(filter(None, words))
+    text = f"{about} predicted to {100 * error:.2g} %" if isinstance(error, numbers.Real) else about
+    return f"{text} ({known})" if known else text
 
 
 def _shown(value: Any, unit: str = "") -> str:

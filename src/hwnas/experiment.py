@@ -22,6 +22,7 @@ from hwnas.plan import Plan, absolute, goal_of, identity, pooled, prepare, probe
 from hwnas.progress import Progress, Watch, silent
 from hwnas.records import Records, Run, sqlite_url
 from hwnas.report.baseline import BASELINE, TERMS, terms
+from hwnas.report.predictions import without_expectation
 from hwnas.rundir import (
     config_path,
     create,
@@ -44,6 +45,8 @@ RUN = "main"
 """The name of a run in its own database."""
 NOTHING = 3.0
 """So many seconds of judging cost nothing: a random search to compare with is made unasked."""
+BESIDE = "random baseline"
+"""What its phase is called."""
 BOOKS = 0.002
 """Seconds that writing down a trial takes, whatever its judgement costs."""
 
@@ -78,8 +81,14 @@ def search(
     return start(plan, folder, watch=watch, command=command or f'hwnas.search({str(config)!r}, run="{folder}")')
 
 
-def start(plan: Plan, run: str | Path, *, watch: Watch = silent, command: str = "") -> Study:
-    """Runs a plan in a fresh folder; `command` is what the report gives as the way to do it again."""
+def start(
+    plan: Plan, run: str | Path, *, watch: Watch = silent, command: str = "", known: Sequence[Trial] = ()
+) -> Study:
+    """Runs a plan in a fresh folder; `command` is what the report gives as the way to do it again.
+
+    Args:
+        known: trials of an earlier search, a warm start; they count towards the budget.
+    """
     folder = Path(run)
     reject_existing(folder)
     create(folder)
@@ -89,6 +98,8 @@ def start(plan: Plan, run: str | Path, *, watch: Watch = silent, command: str = 
     records = Records(sqlite_url(folder / "study.db"))
     with records.lock():
         record = records.create(RUN, identity(plan))
+        record.note("warm", len(known))
+        record.save("search", known)
         _note_start(record, plan, folder, command)
         return _run(plan, record, folder, watch)
 
@@ -221,7 +232,7 @@ def _run(plan: Plan, record: Run, folder: Path, watch: Watch) -> Study:
             with phase("confirm"):
                 _confirm(study, config, workers, watch)
             if _baseline_costs_nothing(study, plan):
-                with phase("random search to compare with"):
+                with phase(BESIDE):
                     _try_baseline(study, config, workers, watch)
         finally:
             workers.close()
@@ -347,6 +358,7 @@ def _baseline(study: Study, config: Config, budget: int, workers: Workers, watch
     before: dict[str, float] = beside.run.facts().get("seconds", {})
     beside.run.note(TERMS, terms(study.goals))
     beside.run.note("config", {**study.run.facts().get("config", {}), "search": {"algorithms.random": {}}})
+    beside.run.note("finished", False)
     began = time.perf_counter()
     try:
         beside.search(
@@ -354,10 +366,11 @@ def _baseline(study: Study, config: Config, budget: int, workers: Workers, watch
             budget,
             _Knowing(workers, study.trials()),
             identity=_search_identity(study, replace(config, search={"algorithms.random": {}}, asynchronous=False)),
-            watch=lambda progress: watch(replace(progress, phase="random search to compare with")),
+            watch=lambda progress: watch(replace(progress, phase=BESIDE)),
         )
     finally:
         beside.run.note("seconds", {"search": before.get("search", 0.0) + time.perf_counter() - began})
+    beside.run.note("finished", True)
     return beside
 
 
@@ -393,9 +406,8 @@ class _Knowing(Workers):
         trial = self._known.get(code)
         if trial is None:
             return None
-        if goal in trial.values:  # what the search expected of it is no part of what was measured
-            told = trial.details.get(goal, {}).items()
-            details = {name: value for name, value in told if name not in ("predicted", "spread")}
+        if goal in trial.values:
+            details = without_expectation(trial.details.get(goal, {}))
             return Outcome(goal, code, trial.values[goal], details, trial.seconds / len(trial.values))
         blamed, _, reason = trial.error.partition(": ")
         return Outcome(goal, code, error=reason) if blamed == goal else None

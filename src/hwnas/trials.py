@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, overload
@@ -141,12 +142,33 @@ def hypervolume(trials: Trials, frame: Trials | None = None) -> float:
 
     The box reaches from the best to the worst value of every objective among the trials of `frame` (all by default).
     """
-    frame = trials if frame is None else frame
-    values = frame.done().losses()
-    own = trials.feasible().losses()
-    if not len(values) or not len(own):
-        return 0.0
-    return _share(own, values.min(axis=0), values.max(axis=0))
+    return curve(trials, frame, [len(trials)])[0]
+
+
+def curve(trials: Trials, frame: Trials | None, counts: Sequence[int]) -> list[float]:
+    """What `hypervolume` says of the first so many trials, at several points of a search.
+
+    Only the front so far is carried from point to point, so that ten thousand trials take no time.
+
+    Args:
+        frame: the trials that the box is made of, the same for all curves that are to be compared; None is `trials`.
+        counts: how many of the first trials; ascending.
+    """
+    values = (trials if frame is None else frame).done().losses()
+    if not len(values):
+        return [0.0] * len(counts)
+    low, high = values.min(axis=0), values.max(axis=0)
+    own = trials.losses()
+    feasible = [place for place, trial in enumerate(trials) if trial.state == "done"]
+    best, shares, share, before = own[:0], [], 0.0, 0
+    for count in counts:
+        until = bisect.bisect_left(feasible, count)
+        if until > before:
+            both = np.concatenate([best, own[feasible[before:until]]])
+            best, before = both[pareto.front(both)], until
+            share = _share(best, low, high)
+        shares.append(share)
+    return shares
 
 
 def _share(own: Any, low: Any, high: Any) -> float:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from hwnas.candidate import Family
 from hwnas.records import Records, sqlite_url
+from hwnas.report.baseline import BASELINE, TERMS, terms
 from hwnas.space import Arch, Choice, Code, Space
 from hwnas.study import Study
 from hwnas.trial import Goal, State, Trial
@@ -73,16 +74,25 @@ def study(
     confirmed: Sequence[Trial] = (),
     goals: Sequence[Goal] = (ACCURACY, LATENCY),
     family: Family = FAMILY,
+    identity: Mapping[str, Any] | None = None,
     **facts: Any,
 ) -> Study:
     """A study of these trials and facts."""
     bench = Bench(Setup(family=family, folder=str(folder)))
-    run = Records(sqlite_url(folder / "study.db")).create("main", {})
+    run = Records(sqlite_url(folder / "study.db")).create("main", identity or {})
     run.save("search", searched)
     run.save("confirm", confirmed)
     for name, value in facts.items():
         run.note(name, value)
     return Study(bench, goals, run)
+
+
+def chance(beside: Study, searched: Sequence[Trial]) -> None:
+    """Puts a random search of these trials beside a study."""
+    run = beside.run.records.create(BASELINE, beside.run.identity)
+    run.save("search", searched)
+    run.note(TERMS, terms(beside.goals))
+    run.note("config", {"search": {"algorithms.random": {}}, "budget": len(searched)})
 
 
 SEARCHED = (
@@ -123,3 +133,18 @@ FACTS: dict[str, Any] = {
     ],
 }
 """One run in full: a search of eight networks, three finalists and the largest network confirmed."""
+
+EXPECTED = (
+    trial(0, {"accuracy": 0.80}, details={"accuracy": {"predicted": 0.84, "spread": 0.01}}),
+    trial(1, {"accuracy": 0.90}, details={"accuracy": {"predicted": 0.90, "spread": 0.02, "images": 9}}),
+    trial(2, {"accuracy": 0.95, "latency": 1e-3}, details={"accuracy": {"predicted": 0.88}}),
+    trial(3, {"latency": 1e-3}, "over_limit", details={"accuracy": {"predicted": 0.5}, "latency": {"predicted": 2e-3}}),
+    trial(4, {"accuracy": 0.99, "latency": 1e-3}),
+)
+"""Five networks, of which three had their accuracy predicted and then measured, and one its latency."""
+STEPS = (
+    {"kind": "note", "text": "nothing"},
+    {"kind": "step", "networks": 20, "notes": {"accuracy": {"predictor": "ridge", "mape": 0.01, "tau": 0.7}}},
+    {"kind": "step", "networks": 30, "notes": {"accuracy": {"predictor": "gp", "mape": 0.003, "tau": 0.91}}},
+)
+"""What a search told of its predictors on the way."""

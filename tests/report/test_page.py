@@ -24,13 +24,16 @@ from ._study import (
     ACCURACY,
     CONFIRMED,
     EVIL,
+    EXPECTED,
     FACTS,
     FAMILY,
     LARGEST,
     LATENCY,
     MACS,
     SEARCHED,
+    STEPS,
     Stack,
+    chance,
     code,
     study,
     trial,
@@ -243,6 +246,42 @@ def test_search_and_second_measurement_are_compared_honestly(full):
 def test_a_chosen_network_that_fell_behind_is_told(tmp_path):
     again = (CONFIRMED[0], trial(1, {"accuracy": 0.985, "latency": 0.0007}, code=code(1)), CONFIRMED[3])
     assert "another finalist is better than the chosen network" in page(study(tmp_path, SEARCHED, again, **FACTS)).prose
+
+
+def test_a_random_search_stands_beside_the_search(full):
+    assert "random search" not in page(full).prose
+    chance(full, SEARCHED[2:5])
+    own = page(full)
+    assert "After 3 networks the search dominates " in own.prose and "a random search " in own.prose
+    assert [row["stage"] for row in own.data("record")["trials"]].count("baseline") == 3
+
+
+def test_how_to_make_a_random_search_is_told_where_it_would_say_something(tmp_path):
+    for name, search, told in (
+        ("a", {"algorithms.linas": {"batch": 5}}, True),
+        ("b", {"algorithms.random": {}}, False),
+    ):
+        (tmp_path / name).mkdir()
+        done = study(tmp_path / name, SEARCHED, config={"search": search, "budget": 8}, finished=True)
+        assert (f"hwnas baseline {tmp_path / name}" in page(done).prose) is told
+
+
+def test_predictors_are_held_against_the_truth(tmp_path):
+    done = study(tmp_path, EXPECTED)
+    for step in STEPS:
+        done.run.event(**step)
+    own = page(done)
+    assert own.tables["predictors"][2:] == [
+        ["accuracy", "gp", "0.30 %", "0.91", "3", "4.1 %", "0.33"],
+        ["latency", "–", "–", "–", "1", "100 %", "–"],
+    ]
+    assert {"expected0", "rounds0", "expected1"} <= {figure["id"] for figure in own.data("figures")}
+    assert "Predictor against truth" not in page(study(made_in(tmp_path, "plain"), SEARCHED)).prose
+
+
+def made_in(folder: Path, name: str) -> Path:
+    (folder / name).mkdir()
+    return folder / name
 
 
 def test_the_front_is_listed_with_its_architectures(full):

@@ -10,7 +10,22 @@ from hwnas.report.findings import Findings
 from hwnas.trial import Goal
 from hwnas.trials import Trials, hypervolume
 
-from ._study import ACCURACY, CONFIRMED, EVIL, FACTS, FAMILY, LATENCY, MACS, SEARCHED, code, study, trial
+from ._study import (
+    ACCURACY,
+    CONFIRMED,
+    EVIL,
+    EXPECTED,
+    FACTS,
+    FAMILY,
+    LATENCY,
+    MACS,
+    SEARCHED,
+    STEPS,
+    chance,
+    code,
+    study,
+    trial,
+)
 
 
 @pytest.fixture
@@ -120,12 +135,58 @@ def test_the_curve_of_progress_is_the_hypervolume_of_every_prefix(tmp_path):
         trials.append(trial(number, values, "done" if values["latency"] <= LATENCY.limit else "over_limit"))
     found = Findings(study(tmp_path, trials, goals=goals))
     everything = Trials(found.searched, goals)
-    numbers, shares = plots.volumes(found)
+    numbers, shares = plots.volumes(found.searched, found.frame)
     assert numbers == list(range(1, 25))
     assert shares == pytest.approx([hypervolume(everything[:number], everything) for number in numbers])
-    few, again = plots.volumes(found, steps=5)
+    few, again = plots.volumes(found.searched, found.frame, steps=5)
     assert (few[0], few[-1], len(few)) == (1, 24, 5)
     assert again == pytest.approx([shares[number - 1] for number in few])
+
+
+def test_a_random_search_is_drawn_in_the_same_box(tmp_path):
+    done = study(tmp_path, SEARCHED, config={"search": {"algorithms.linas": {}}})
+    (alone,) = plots.progress(Findings(done)).data
+    assert alone["fill"] == "tozeroy" and alone["y"][-1] > 0
+    worse = trial(0, {"accuracy": 0.5, "latency": 0.0013})
+    chance(done, (worse, *SEARCHED[2:4]))
+    found = Findings(done)
+    curves = {trace["name"]: trace for trace in plots.progress(found).data}
+    frame = Trials([*SEARCHED, worse], found.goals)
+    for name, trials in (("linas", SEARCHED), ("random search", (worse, *SEARCHED[2:4]))):
+        own = Trials(trials, found.goals)
+        shares = [100 * hypervolume(own[:count], frame) for count in range(1, len(own) + 1)]
+        assert curves[name]["y"] == pytest.approx(shares, abs=1e-3), name
+    assert curves["linas"]["y"][-1] > alone["y"][-1]  # the box has grown
+
+
+def test_a_random_search_of_one_objective_is_a_staircase_too(tmp_path):
+    done = study(tmp_path, SEARCHED, goals=(ACCURACY,))
+    chance(
+        done, (SEARCHED[0], trial(1, {}, "failed", error="x"), trial(2, {"accuracy": 0.93}), trial(3, {}, "running"))
+    )
+    (curve,) = named(plots.progress(Findings(done)))["random search"]
+    assert (curve["x"], curve["y"], curve["line"]["dash"]) == ([1, 3, 4], [90, 93, 93], "dash")
+    chance(other := study(made(tmp_path), SEARCHED, goals=(ACCURACY,)), SEARCHED[6:])
+    assert named(plots.progress(Findings(other)))["random search"][0]["x"] == []  # it found nothing
+
+
+def made(folder):
+    (folder / "more").mkdir()
+    return folder / "more"
+
+
+def test_predictions_lie_on_the_diagonal_where_they_were_right(tmp_path):
+    done = study(tmp_path, EXPECTED)
+    for step in STEPS:
+        done.run.event(**step)
+    scatter, rounds, other = plots.predictors(Findings(done))
+    diagonal, proposals = scatter.data
+    assert points(proposals) == {(84, 80), (90, 90), (88, 95)} and points(diagonal) == {(80, 80), (95, 95)}
+    assert proposals["error_x"]["array"] == [1, 2, 0]
+    error, rank = rounds.data
+    assert (error["x"], error["y"]) == ([20, 30], pytest.approx([1.0, 0.3])) and rank["y"] == [0.7, 0.91]
+    assert error["marker"]["symbol"] != rank["marker"]["symbol"] and error["line"]["dash"] != rank["line"]["dash"]
+    assert "error_x" not in other.data[1] and points(other.data[1]) == {(2, 1)}  # ms, without a spread
 
 
 def test_many_trials_are_thinned_but_the_front_is_whole(tmp_path, monkeypatch):

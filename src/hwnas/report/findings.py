@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from hwnas.report.baseline import Against, against, baseline_of, both
+from hwnas.report.predictions import Predictions, predictions
 from hwnas.space import Code
 from hwnas.study import Study
 from hwnas.trial import Goal, Trial, excess
@@ -51,6 +53,27 @@ class Findings:
     def numbers(self) -> dict[Code, int]:
         """How the search calls each network."""
         return {trial.code: trial.number for trial in self.searched}
+
+    @functools.cached_property
+    def random(self) -> Trials | None:
+        """The random search that was made beside this one, to compare with."""
+        beside = baseline_of(self.study)
+        return beside.trials() if beside is not None else None
+
+    @functools.cached_property
+    def against(self) -> Against | None:
+        """What the search was worth against the random one."""
+        return against(self.searched, self.random) if self.random is not None else None
+
+    @functools.cached_property
+    def frame(self) -> Trials:
+        """The trials whose values make the box that all curves of hypervolume share."""
+        return both(self.searched, self.random) if self.random is not None else self.searched
+
+    @functools.cached_property
+    def predictions(self) -> list[Predictions]:
+        """What the search expected of its proposals, by goal."""
+        return predictions(self.searched, self.events)
 
     def name(self, code: Code) -> str:
         """A network's short name."""
@@ -136,8 +159,26 @@ class Findings:
     @property
     def resume(self) -> str:
         """The command that goes on with this run."""
+        return f"hwnas resume {self._folder}"
+
+    @property
+    def search(self) -> str:
+        """The name of the search; empty where the record does not tell."""
+        config = self.facts.get("config")
+        spec = config.get("search") if isinstance(config, Mapping) else None
+        name = next(iter(spec), "") if isinstance(spec, Mapping) else spec
+        return str(name or "").strip("<>").rpartition(".")[2]
+
+    @property
+    def baseline_command(self) -> str:
+        """The command that makes the random search to compare with; empty where there is one, or no need of one."""
+        wanted = self.random is None and self.search not in ("", "random")
+        return f"hwnas baseline {self._folder}" if wanted else ""
+
+    @property
+    def _folder(self) -> str:
         path = self.study.run.records.path
-        return f"hwnas resume {shlex.quote(str(path.parent if path else self.study.bench.setup.folder))}"
+        return shlex.quote(str(path.parent if path else self.study.bench.setup.folder))
 
     @property
     def progress(self) -> str:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import os
 import re
 import statistics
 from collections import Counter
@@ -13,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import hwnas
 from hwnas.layers import Layer, macs, params
-from hwnas.report import drawing, plots
+from hwnas.report import drawing, plots, sheet
 from hwnas.report.findings import Findings, verdict
+from hwnas.report.predictions import percent
 from hwnas.space import Code
 from hwnas.study import Study
 from hwnas.trial import Goal, Trial
@@ -64,49 +61,36 @@ def write(study: Study, path: Path) -> Path:
     Returns:
         The path.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.tmp")
-    partial.write_text(render(Findings(study)), encoding="utf-8")
-    os.replace(partial, path)
-    return path
+    return sheet.placed(render(Findings(study)), path)
 
 
 def render(found: Findings) -> str:
     """The page as text. Everything that the record holds is escaped, and no script but the page's own may run."""
-    import jinja2
-    from plotly.offline import get_plotlyjs
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("hwnas.report", ""),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    drawn = [*plots.fronts(found), plots.progress(found), plots.training(found)]
-    scripts = [_source(environment, "page.js")]
-    if any(drawn):
-        scripts.insert(0, get_plotlyjs().replace("</script", r"<\/script"))
-    fronts, progress, training = drawn[:-2], drawn[-2], drawn[-1]
+    fronts, predictors = plots.fronts(found), plots.predictors(found)
+    progress, training = plots.progress(found), plots.training(found)
+    drawn = [plot for plot in (*fronts, progress, *predictors, training) if plot]
     networks = _networks(found)
-    return environment.get_template("page.html.j2").render(
+    return sheet.assembled(
+        "page.html.j2",
+        drawn,
+        _record(found),
         found=found,
         run=found.study.run,
         family=found.study.family,
         verdict=tied(verdict(found)),
         plural=plural,
         size=_magnitude(found.space.size),
-        version=hwnas.__version__,
         tiles=_tiles(found),
         networks=networks,
         comparison=_comparison(found, networks),
         reading=_reading(found, networks),
         fronts=fronts,
         progress=progress,
+        predictors=predictors,
         training=training,
         listed=_listed(found),
         again=_again(found),
+        predicted=_predicted(found),
         drawing=_drawing(found),
         layers=_layers(found, networks),
         export=_export(found),
@@ -116,11 +100,6 @@ def render(found: Findings) -> str:
         environment=_flat(found.facts.get("environment") or {}),
         seconds=[(phase, duration(seconds)) for phase, seconds in found.facts.get("seconds", {}).items()],
         config=_yaml(found.facts.get("config")),
-        record=_record(found),
-        figures=[plot.figure() for plot in drawn if plot],
-        style=_source(environment, "page.css"),
-        scripts=scripts,
-        policy=" ".join(f"'sha256-{_hash(script)}'" for script in scripts),
     )
 
 
@@ -349,6 +328,20 @@ def _optimism(found: Findings, goal: Goal, pairs: Sequence[tuple[float, float]])
     return f"{goal.name}: the finalists {verb}, {told} on average."
 
 
+def _predicted(found: Findings) -> list[list[str]]:
+    """By goal that was predicted: the predictor, its word on itself at the last step, and what became of it."""
+    rows = []
+    for own in found.predictions:
+        last = own.rounds[-1] if own.rounds else None
+        shares = (last.mape if last else None, own.mape)
+        ranks = (last.tau if last else None, own.tau)
+        errors = ["–" if share is None else percent(share) for share in shares]
+        orders = ["–" if rank is None else f"{rank:.2f}" for rank in ranks]
+        name = (last.predictor if last else "") or "–"
+        rows.append([own.goal.name, name, errors[0], orders[0], f"{len(own.trials):,}", errors[1], orders[1]])
+    return rows
+
+
 def _gaps(found: Findings) -> list[str]:
     """What was not measured, or not well."""
     gaps = []
@@ -398,7 +391,8 @@ def _kind(error: str) -> str:
 
 def _record(found: Findings) -> dict[str, Any]:
     """All trials as they were recorded, with what is needed to read them."""
-    run, stages = found.study.run, (("search", found.searched), ("confirm", found.confirmed))
+    run = found.study.run
+    stages = (("search", found.searched), ("confirm", found.confirmed), ("baseline", found.random or ()))
     return {
         "run": run.name,
         "created": run.created,
@@ -437,14 +431,6 @@ def _magnitude(size: int) -> str:
         return f"{size:,}"
     digits = str(size)
     return f"{digits[0]}.{digits[1]} × 10{str(len(digits) - 1).translate(str.maketrans('0123456789', '⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
-
-
-def _source(environment: Any, name: str) -> str:
-    return str(environment.loader.get_source(environment, name)[0])
-
-
-def _hash(script: str) -> str:
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 __all__ = ["render", "write"]

@@ -7,14 +7,20 @@ import itertools
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from hwnas import pareto
 from hwnas.report.findings import Findings
+from hwnas.report.predictions import Predictions, error_text
 from hwnas.trial import Goal, Trial
+from hwnas.trials import Trials, curve
 from hwnas.units import Scale, plural, scale, show
+
+if TYPE_CHECKING:
+    from hwnas.report.compare import Comparison, Side
+
+T = TypeVar("T")
 
 SHOWN = 2500
 """So many trials of one kind are drawn at most; the front is always drawn whole."""
@@ -68,6 +74,7 @@ FOUND_BEFORE = Mark("front of the search", "front", "circle-open", 9)
 AGAIN = Mark("measured again", "front", "hexagon", 12)
 LARGEST = Mark("largest network", "baseline", "square", 12)
 KNEE = Mark("knee", "knee", "diamond", 13)
+PROPOSED = Mark("proposal", "feasible", "circle", 7, 0.85, 0.5)
 CHOSEN = Mark("chosen", "chosen", "star", 19)
 
 
@@ -101,33 +108,145 @@ def progress(found: Findings) -> Plot | None:
     if not found.searched.feasible():
         return None
     if len(found.objectives) > 1:
-        numbers, shares = volumes(found)
-        trace = _line(numbers, [round(100 * share, 3) for share in shares], "front", "hypervolume")
-        trace |= {"fill": "tozeroy", "fillcolor": "wash", "hovertemplate": "after %{x}: %{y:.1f} %<extra></extra>"}
-        layout: dict[str, Any] = {"height": 300, "showlegend": False, "xaxis": _axis("networks asked for")}
-        layout["yaxis"] = _axis("dominated share (%)", rangemode="tozero")
-        caption = "The share of the box between the best and the worst values seen that the feasible networks dominate "
-        caption += "together (hypervolume). A curve that is still rising says that a larger budget would have paid."
-        label = f"Line plot: {shares[-1]:.1%} of the box dominated after {numbers[-1]} networks"
-        return Plot("progress", label, caption, [trace], layout)
+        return _volumes(found)
     (goal,) = found.objectives
     scaled = _scale(goal, found.searched)
     data = [
         _points(found, trials, mark, lambda trial: trial.number + 1, lambda trial: scaled(trial.values[goal.name]))
         for mark, trials in _kinds(found, [goal])
     ]
-    feasible = sorted(found.searched.feasible(), key=lambda trial: trial.number)
-    better = np.minimum.accumulate([goal.loss(trial.values[goal.name]) for trial in feasible])
-    new = [trial for i, trial in enumerate(feasible) if i == 0 or better[i] < better[i - 1]]
-    numbers = [*(trial.number + 1 for trial in new), len(found.searched)]
-    values = [scaled(trial.values[goal.name]) for trial in (*new, new[-1])]
-    data.append(_line(numbers, values, "front", "best so far"))
-    best = show(new[-1].values[goal.name], goal.unit)
+    if found.random:
+        data.append(_best_so_far(found.random, goal, scaled, _line([], [], "over", "random search"), "dash"))
+    data.append(_best_so_far(found.searched, goal, scaled, _line([], [], "front", "best so far")))
+    best = show(found.searched.best(goal.name).values[goal.name], goal.unit)
     layout = {"xaxis": _axis("networks asked for"), "yaxis": _axis(title(goal, scaled.scale)), "height": 440}
     if goal.limit is not None:
         layout["shapes"] = [_rule("y", scaled(goal.limit))]
     label = f"Scatter plot of {goal.name} by evaluation; the best is {best}"
-    return Plot("progress", label, f"Every judged network, and the best so far: {best}.", data, layout)
+    caption = " ".join([f"Every judged network, and the best so far: {best}.", *_beside(found)])
+    return Plot("progress", label, caption, data, layout)
+
+
+def _volumes(found: Findings) -> Plot:
+    """The hypervolume over evaluations, above that of a random search where there is one."""
+    numbers, shares = volumes(found.searched, found.frame)
+    data = [_curve(numbers, shares, "front", found.search or "this search")]
+    layout: dict[str, Any] = {"xaxis": _axis("networks asked for"), "yaxis": _axis("dominated share (%)")}
+    if found.random:  # two curves are read by their distance, which a filled area down to zero would make small
+        data.insert(0, _curve(*volumes(found.random, found.frame), "over", "random search", "dash"))
+        layout |= {"height": 400, "showlegend": True}
+    else:
+        data[0] |= {"fill": "tozeroy", "fillcolor": "wash"}
+        layout |= {"height": 300, "showlegend": False}
+    caption = "The share of the box between the best and the worst values seen that the feasible networks dominate "
+    caption += "together (hypervolume). A curve that is still rising says that a larger budget would have paid."
+    label = f"Line plot: {shares[-1]:.1%} of the box dominated after {numbers[-1]} networks"
+    if found.against is not None:
+        label += f"; random search: {found.against.random_share:.1%} after {found.against.count}"
+    return Plot("progress", label, " ".join([caption, *_beside(found)]), data, layout)
+
+
+def _curve(x: Sequence[int], shares: Sequence[float], color: str, name: str, dash: str = "solid") -> dict[str, Any]:
+    """A curve of hypervolume."""
+    trace = _line(x, [round(100 * share, 3) for share in shares], color, _safe(name))
+    trace["line"]["dash"] = dash
+    return trace | {"hovertemplate": f"{_safe(name)}, after %{{x}}: %{{y:.1f}} %<extra></extra>"}
+
+
+def _beside(found: Findings) -> list[str]:
+    """What the random search says of this one, or how to have one made."""
+    if found.against is not None:
+        box = "Both are shares of one box, made of all that either has seen."
+        return [found.against.sentence(), *([box] if len(found.objectives) > 1 else [])]
+    command = found.baseline_command if found.finished else ""
+    return [f"To see what as many random networks would have found: {command}"] if command else []
+
+
+def _best_so_far(
+    trials: Trials, goal: Goal, scaled: _Scaled, trace: dict[str, Any], dash: str = "solid"
+) -> dict[str, Any]:
+    """The best value of one goal over the networks of a search, as a staircase to its end."""
+    feasible = sorted(trials.feasible(), key=lambda trial: trial.number)
+    better = np.minimum.accumulate([goal.loss(trial.values[goal.name]) for trial in feasible])
+    new = [trial for i, trial in enumerate(feasible) if i == 0 or better[i] < better[i - 1]]
+    x, y = [trial.number + 1 for trial in new], [scaled(trial.values[goal.name]) for trial in new]
+    line = {**trace["line"], "dash": dash}
+    return {**trace, "x": [*x, len(trials)] if x else x, "y": [*y, y[-1]] if y else y, "line": line}
+
+
+def predictors(found: Findings) -> list[Plot]:
+    """By goal that was predicted: what was expected against what was measured, and the predictor's error by round."""
+    plots = []
+    for place, own in enumerate(found.predictions):
+        if own.trials:
+            plots.append(_expected(found, own, f"expected{place}"))
+        if any(told.mape is not None or told.tau is not None for told in own.rounds):
+            plots.append(_rounds(own, f"rounds{place}"))
+    return plots
+
+
+def _expected(found: Findings, own: Predictions, id: str) -> Plot:
+    """Predicted against measured, with the predictor's own doubt; on the diagonal both are the same."""
+    scaled = _Scaled(scale(own.goal.unit, [*own.measured, *own.predicted]))
+    drawn = _thinned(list(range(len(own.trials))))
+    trials = [own.trials[i] for i in drawn]
+    predicted = {own.trials[i].code: (own.predicted[i], own.spread[i]) for i in drawn}
+    trace = _points(
+        found,
+        trials,
+        PROPOSED,
+        lambda trial: scaled(predicted[trial.code][0]),
+        lambda trial: scaled(trial.values[own.goal.name]),
+    )
+    bars = [scaled(spread) for _, spread in predicted.values()]
+    if any(bars):
+        trace["error_x"] = {"type": "data", "array": bars, "color": "feasible", "thickness": 1, "width": 0}
+    ends = [scaled(end) for end in (min(own.measured), max(own.measured))]
+    diagonal = _line(ends, ends, "over", "predicted = measured")
+    diagonal["line"] |= {"shape": "linear", "dash": "dash", "width": 1.5}
+    name, symbol = own.goal.name, f" ({scaled.scale.symbol})" if scaled.scale.symbol else ""
+    layout = {
+        "height": 420,
+        "xaxis": _axis(f"{name} as predicted{symbol}"),
+        "yaxis": _axis(f"{name} as measured{symbol}"),
+    }
+    told = error_text(own.mape, own.tau)
+    label = f"Scatter plot of {plural(len(own.trials), 'proposal')}: {name} as predicted and as measured; {told}"
+    return Plot(id, label, "", [{**diagonal, "hoverinfo": "skip"}, trace], layout)
+
+
+def _rounds(own: Predictions, id: str) -> Plot:
+    """The predictor's cross-validated error and rank correlation at every step."""
+    data = []
+    looks = (
+        ("mape", 100.0, "error (%)", Mark("error", "failed", "square", 7), "y", "solid", "%{y:.2f} %"),
+        ("tau", 1.0, "", Mark("rank correlation", "front", "circle", 7), "y2", "dot", "%{y:.3f}"),
+    )
+    for key, factor, _, mark, axis, dash, shown in looks:
+        seen = [told for told in own.rounds if getattr(told, key) is not None]
+        trace = _line([told.networks for told in seen], [factor * getattr(told, key) for told in seen], "", mark.name)
+        trace |= {"mode": "lines+markers", "marker": mark.style(), "yaxis": axis}
+        trace["line"] = {"color": mark.color, "dash": dash, "width": 2}
+        trace["hovertext"] = [_safe(told.predictor) for told in seen]
+        data.append(trace | {"hovertemplate": f"{mark.name} {shown}, %{{hovertext}}<extra></extra>"})
+    layout = {
+        "height": 420,
+        "xaxis": _axis(f"networks asked for, {own.goal.name}"),
+        "yaxis": _axis("cross-validated error (%)", rangemode="tozero"),
+        "yaxis2": _axis(
+            "rank correlation", overlaying="y", side="right", showgrid=False, tickmode="auto", range=[_least(own), 1.02]
+        ),
+    }
+    last = own.rounds[-1]
+    label = f"Line plot of the predictor of {own.goal.name} over {plural(len(own.rounds), 'round')}: "
+    return Plot(
+        id, label + f"at last {error_text(last.mape, last.tau)}", "", [trace for trace in data if trace["x"]], layout
+    )
+
+
+def _least(own: Predictions) -> float:
+    """Where the axis of rank correlations begins: at 0, or at −1 where a predictor was worse than none."""
+    return 0.0 if all((told.tau or 0.0) >= 0 for told in own.rounds) else -1.02
 
 
 def training(found: Findings) -> Plot | None:
@@ -175,30 +294,94 @@ def title(goal: Goal, own: Scale) -> str:
     return f"{goal.name}{unit}, {'less' if goal.direction == 'min' else 'more'} is better"
 
 
-def volumes(found: Findings, steps: int = STEPS) -> tuple[list[int], list[float]]:
-    """The hypervolume of the first networks, at so many points of the search; the box is that of all of them.
-
-    Only the front so far is carried from point to point, so that ten thousand trials take no time. The last value is
-    that of `hwnas.trials.hypervolume`.
+def volumes(trials: Trials, frame: Trials, steps: int = STEPS) -> tuple[list[int], list[float]]:
+    """The hypervolume of the first networks, at so many points of a search; the box is that of `frame`.
 
     Returns:
         How many networks, and the share of the box, 0 ... 1.
     """
-    frame = found.searched.done().losses()
-    feasible = found.searched.feasible()
-    low, high = frame.min(axis=0), frame.max(axis=0)
-    scaled_TM = (feasible.losses() - low) / np.where(high > low, high - low, 1.0)
-    places = np.array([trial.number for trial in feasible])
-    count = len(found.searched)
-    numbers = np.unique(np.linspace(1, count, min(count, steps)).round().astype(int))
-    best_PM, shares, before = scaled_TM[:0], [], 0
-    for number in numbers:
-        until = int(np.searchsorted(places, number))
-        if until > before:
-            both = np.concatenate([best_PM, scaled_TM[before:until]])
-            best_PM, before = both[pareto.front(both)], until
-        shares.append(pareto.hypervolume(best_PM, np.full(frame.shape[1], 1.0 + 1e-9)))
-    return [int(number) for number in numbers], shares
+    count = len(trials)
+    numbers = [int(n) for n in np.unique(np.linspace(1, count, min(count, steps)).round().astype(int))]
+    return numbers, curve(trials, frame, numbers)
+
+
+# --- several runs in one figure ---------------------------------------------------------------------------------------
+
+SIDES = (
+    ("front", "circle", "solid"),
+    ("baseline", "square", "longdash"),
+    ("chosen", "diamond", "dashdot"),
+    ("knee", "triangle-up", "longdashdot"),
+    ("failed", "pentagon", "solid"),
+    ("feasible", "hexagon", "longdash"),
+)
+"""Colour, symbol and dash of the runs of a comparison, one after the other and then again."""
+
+
+def overlaid_fronts(comparison: Comparison) -> list[Plot]:
+    """The fronts of all runs, two goals against one another or the first three objectives in pairs."""
+    goals = comparison.sides[0].found.axes
+    goals = goals[: min(3, max(2, sum(goal.objective for goal in goals)))]
+    objectives = sum(goal.objective for goal in goals)
+    ends = [trial for side in comparison.sides for trial in side.found.found]
+    if len(goals) < 2 or not ends:
+        return []
+    plots, pairs = [], [oriented(*pair) for pair in itertools.combinations(goals, 2)]
+    scales = {goal.name: _scale(goal, ends) for goal in goals}
+    for number, (x, y) in enumerate(pairs):
+        own = scales[x.name], scales[y.name]
+        data = [
+            trace
+            for side, look in zip(comparison.sides, _looks(comparison), strict=True)
+            for trace in _overlaid(side, look, _Pair(side.found, x, y, *own), objectives)
+        ]
+        last = number + 1 == len(pairs)
+        layout = {
+            **_Pair(comparison.sides[0].found, x, y, *own).axes(),
+            "showlegend": last,
+            "height": 560 if last else 460,
+        }
+        label = f"Scatter plot of the fronts of {len(comparison.sides)} searches: {y.name} against {x.name}"
+        caption = (
+            "What each search found, as the search saw it. Hover over a point for its architecture, click to copy it."
+        )
+        plots.append(Plot(f"front{number}", label, caption, data[::-1], layout))
+    return plots
+
+
+def overlaid_volumes(comparison: Comparison) -> Plot | None:
+    """The hypervolume of all runs over their evaluations, in one box; None while nothing is feasible."""
+    if not comparison.frame.feasible():
+        return None
+    data = []
+    for side, (color, _, dash) in zip(comparison.sides, _looks(comparison), strict=True):
+        if side.judged:
+            data.append(_curve(*volumes(side.judged, comparison.frame), color, side.name, dash))
+    layout = {
+        "xaxis": _axis("networks judged"),
+        "yaxis": _axis("dominated share (%)"),
+        "height": 420,
+    }
+    label = f"Line plot: the share of the box that {len(data)} searches dominate over their evaluations"
+    caption = "The share of the box that the feasible networks so far dominate together (hypervolume)."
+    return Plot("progress", label, caption, data[::-1], layout)
+
+
+def _looks(comparison: Comparison) -> list[tuple[str, str, str]]:
+    """Colour, symbol and dash of every side: runs are told apart, random searches recede."""
+    looks, runs = [], itertools.cycle(SIDES)
+    for side in comparison.sides:
+        looks.append(("over", "circle-open", "dot") if side.beside else next(runs))
+    return looks
+
+
+def _overlaid(side: Side, look: tuple[str, str, str], pair: _Pair, objectives: int) -> list[dict[str, Any]]:
+    """One front: its points, and the staircase through them where there are two objectives."""
+    color, symbol, dash = look
+    points = pair.cloud(side.found.found, Mark(_safe(side.name), color, symbol, 9))
+    points["hovertext"] = [f"{points['name']}, {text}" for text in points["hovertext"]]
+    path = pair.path(side.found.found, dash, color)
+    return [points, path | {"legendgroup": points["name"]}] if objectives == 2 else [points]
 
 
 # --- one pair of goals ------------------------------------------------------------------------------------------------
@@ -228,20 +411,20 @@ class _Pair:
         found = self.found
         first, again = found.found, bool(found.confirmed.feasible())
         chosen = replace(CHOSEN, name=found.role)
-        traces = [self._cloud(trials, mark) for mark, trials in _kinds(found, (self.x_goal, self.y_goal))]
+        traces = [self.cloud(trials, mark) for mark, trials in _kinds(found, (self.x_goal, self.y_goal))]
         traces += [rug for mark, state in ((OVER, "over_limit"), (FAILED, "failed")) for rug in self._rugs(state, mark)]
         if len(found.objectives) == 2:
-            traces.append(self._path(found.front, "solid"))
+            traces.append(self.path(found.front, "solid"))
             if again:
-                traces.append(self._path(first, "dot"))
-        traces.append(self._cloud(first, FOUND_BEFORE if again else FOUND))
+                traces.append(self.path(first, "dot"))
+        traces.append(self.cloud(first, FOUND_BEFORE if again else FOUND))
         named = {
             trial.code: (mark, trial)
             for mark, trial in ((LARGEST, found.baseline), (KNEE, found.knee), (chosen, found.chosen))
             if trial is not None
         }
-        traces.append(self._cloud([trial for trial in found.confirmed if trial.code not in named], AGAIN, bars=True))
-        traces += [self._cloud([trial], mark, bars=True) for mark, trial in named.values()]
+        traces.append(self.cloud([trial for trial in found.confirmed if trial.code not in named], AGAIN, bars=True))
+        traces += [self.cloud([trial], mark, bars=True) for mark, trial in named.values()]
         return [trace for trace in traces if trace["x"]]
 
     def axes(self) -> dict[str, Any]:
@@ -267,7 +450,7 @@ class _Pair:
             if goal.limit is not None
         ]
 
-    def _cloud(self, trials: Iterable[Trial], mark: Mark, bars: bool = False) -> dict[str, Any]:
+    def cloud(self, trials: Iterable[Trial], mark: Mark, bars: bool = False) -> dict[str, Any]:
         x, y = self.x_goal.name, self.y_goal.name
         full = [trial for trial in trials if x in trial.values and y in trial.values]
         trace = _points(
@@ -292,10 +475,10 @@ class _Pair:
             trace["showlegend"] = not any(x in trial.values and y in trial.values for trial in trials)
         return [{**below, "yaxis": "y2"}, {**beside, "xaxis": "x2"}]
 
-    def _path(self, trials: Iterable[Trial], dash: str) -> dict[str, Any]:
+    def path(self, trials: Iterable[Trial], dash: str, color: str = "front") -> dict[str, Any]:
         """The edge of what is dominated: a staircase through the points of a front."""
         ends = sorted((self.x(t.values[self.x_goal.name]), self.y(t.values[self.y_goal.name])) for t in trials)
-        trace = _line([x for x, _ in ends], [y for _, y in ends], "front", "front")
+        trace = _line([x for x, _ in ends], [y for _, y in ends], color, "front")
         shape = "hv" if self.x_goal.direction == "min" else "vh"
         trace["line"] |= {"shape": shape, "dash": dash, "width": 1.2 if dash == "dot" else 2}
         return {**trace, "hoverinfo": "skip", "showlegend": False}
@@ -364,7 +547,7 @@ def _bars(trials: Sequence[Trial], name: str, own: _Scaled, color: str) -> dict[
     }
 
 
-def _thinned(trials: list[Trial]) -> list[Trial]:
+def _thinned(trials: list[T]) -> list[T]:
     if len(trials) <= SHOWN:
         return trials
     return [trials[i] for i in np.linspace(0, len(trials) - 1, SHOWN).round().astype(int)]
@@ -423,4 +606,16 @@ def _safe(text: str) -> str:
     return html.escape(text, quote=False)
 
 
-__all__ = ["Plot", "brief", "fronts", "oriented", "progress", "title", "training", "volumes"]
+__all__ = [
+    "Plot",
+    "brief",
+    "fronts",
+    "oriented",
+    "overlaid_fronts",
+    "overlaid_volumes",
+    "predictors",
+    "progress",
+    "title",
+    "training",
+    "volumes",
+]
