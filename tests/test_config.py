@@ -278,7 +278,7 @@ def test_the_examples_are_read() -> None:
         (goal(min={"macs": {}, "params": {}}), "goals.macs.min", "with one name"),
         (goal(min={"macs": 3}), "goals.macs.min", "the options of 'macs' must be a mapping, not 3"),
         (goal(min="macs", objective="no"), "goals.macs.objective", "'no' is not allowed"),
-        (goal(min="macs", objective=False), "goals.macs", "is no objective and has no limit"),
+        (goal(min="macs", objective=False), "goals", "every goal says `objective: false`"),
         (goal(min="macs", objective=False, limit=3), "goals", "every goal says `objective: false`"),
         (
             changed(SMALL, family="mobilnetv3"),

@@ -46,7 +46,6 @@ def test_excess_is_relative_to_the_limit():
     ("make", "message"),
     [
         (lambda: Goal("x", None, "least"), "goal 'x' goes 'min' or 'max', not 'least'"),
-        (lambda: Goal("x", None, "min", objective=False), "'x' is no objective and has no limit"),
         (lambda: Goal("x", None, "min", limit=math.nan), "limit of goal 'x' must be a finite number, not nan"),
         (lambda: Goal("x", None, "min", limit=math.inf), "must be a finite number, not inf"),
     ],

@@ -237,8 +237,6 @@ def _goal(name: str, entry: Any, path: str) -> GoalSpec:
         raise ConfigError(f"expected the name of a metric, got {metric!r}", path=f"{path}.{ways[0]}")
     objective = parts.convert(entry.get("objective", True), bool, None, f"{path}.objective")
     limit = _limit(entry.get("limit"), f"{path}.limit")
-    if limit is None and not objective:
-        raise ConfigError("is no objective and has no limit, so it would change nothing", path=path)
     return GoalSpec(name, metric, ways[0], limit, objective)
 
 

@@ -239,7 +239,7 @@ def spec_of(part: Any) -> Spec | None:
     public = getattr(sys.modules.get(module), "__all__", None)
     if "." not in module or not public or public[0] != type(part).__name__:
         return None
-    name = module.removeprefix("hwnas.")
+    name = _short(module)
     options = {}
     for field in fields(part):
         value = getattr(part, field.name)
@@ -254,4 +254,10 @@ def normal(spec: Any, folders: Sequence[str], path: str = "") -> Spec:
     """A spec in its one canonical form, `{"folder.name": {options}}`, so that equal parts compare equal."""
     name, options = split(spec, path)
     module = locate(name, folders, path)
-    return {module.removeprefix("hwnas."): options}
+    return {_short(module): options}
+
+
+def _short(module: str) -> str:
+    """A part of our own folders without `hwnas.` in front; other modules, ours included, by their whole name."""
+    bare = module.removeprefix("hwnas.")
+    return bare if bare.partition(".")[0] in FOLDERS else module

@@ -273,7 +273,7 @@ def goal_of(spec: GoalSpec, bench: Bench, limit: float | None) -> Goal:
 
     unit = str(getattr(metric, "unit", ""))
     direction: Any = spec.direction
-    return Goal(spec.name, spec.metric, direction, limit, spec.objective or limit is None, exact, unit)
+    return Goal(spec.name, spec.metric, direction, limit, spec.objective, exact, unit)
 
 
 def absolute(spec: GoalSpec) -> float | None:

@@ -82,7 +82,7 @@ class Goal:
         metric: the spec of the metric, or a plain function where everything runs in this process.
         direction: "min" or "max".
         limit: the worst value that is allowed, in the metric's own unit; None is no limit.
-        objective: False makes it a constraint only.
+        objective: False makes it a constraint only; without a limit it is measured and recorded, and changes nothing.
         exact: the value from the code alone, where the metric needs no measurement.
         unit: for display.
     """
@@ -98,8 +98,6 @@ class Goal:
     def __post_init__(self) -> None:
         if self.direction not in ("min", "max"):
             raise ConfigError(f"goal {self.name!r} goes 'min' or 'max', not {self.direction!r}")
-        if self.limit is None and not self.objective:
-            raise ConfigError(f"goal {self.name!r} is no objective and has no limit, so it would change nothing")
         if self.limit is not None and not math.isfinite(self.limit):
             raise ConfigError(f"the limit of goal {self.name!r} must be a finite number, not {self.limit!r}")
 
