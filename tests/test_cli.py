@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -264,6 +264,59 @@ def test_json_of_a_run_names_what_export_picks(run):
             assert list(picked.code) == row["code"]
             assert study.space.encode(row["architecture"]) == picked.code
     assert len(shown["trials"]) == 20 and shown["facts"]["chosen"]
+    assert shown["baseline"]["count"] == shown["baseline"]["random_count"] == 20 and shown["predictors"] == {}
+
+
+def test_show_says_what_became_of_predictions(copied):
+    record = experiment.load(copied).run
+    (first, *_) = record.trials("search")
+    told = {**first.details, "accuracy": {"predicted": 2 * first.values["accuracy"]}}
+    record.save("search", [replace(first, details=told)])
+    record.event("step", networks=10, notes={"accuracy": {"predictor": "gp", "mape": 0.003, "tau": 0.91}})
+    line = "predictor of accuracy: gp, cross-validated error 0.30 %, rank correlation 0.91; on 1 proposal 100 %"
+    assert hwnas("show", copied).lines[-1] == line
+    assert json.loads(hwnas("show", copied, "--json").out)["predictors"]["accuracy"]["mape"] == pytest.approx(1.0)
+
+
+# --- compare, baseline -----------------------------------------------------------------------------------------------
+
+
+def test_runs_stand_side_by_side(run, config, tmp_path):
+    other, page = tmp_path / "other", tmp_path / "deep" / "page.html"
+    assert hwnas("search", config, "--run", other, "-q", "search=nsga2", "budget=12", "seed=1", "confirm=0").code == 0
+    ran = hwnas("compare", run, other, "--html", page)
+    assert ran.code == 0 and ran.err == ""
+    head, *rows, note, where = ran.lines
+    assert re.split(r"\s{2,}", head.strip()) == ["small", "other", "random search of small", "random search of other"]
+    table = {label: cells for label, *cells in (re.split(r"\s{2,}", row.strip()) for row in rows)}
+    assert table["search"] == ["evolution", "nsga2", "random", "random"]
+    assert table["networks judged"] == ["20", "12", "20", "12"] and table["chosen"][2:] == ["–", "–"]
+    assert note == "The runs have different seeds." and where == str(page)
+    assert page.read_text().startswith("<!doctype html>")
+    plain = json.loads(hwnas("compare", run, other, "--json").out)
+    assert [side["judged"] for side in plain["runs"]] == [20, 12, 20, 12]
+    assert all(0 < side["hypervolume_at"]["12"] <= 1 for side in plain["runs"])
+
+
+def test_runs_of_other_goals_are_not_compared(run, config, tmp_path):
+    goals = yaml.safe_load(config.read_text())["goals"]
+    other = edit(config, goals={**goals, "params": {"min": "hardware.params"}})
+    assert hwnas("search", other, "--run", tmp_path / "run", "-q", "--budget", 6, "confirm=0").code == 0
+    ran = hwnas("compare", run, tmp_path / "run")
+    assert ran.code == 1 and ran.out == ""
+    assert re.search(
+        r"cannot be compared: goal params is not there in small and min .*hardware\.params.* in run", ran.err
+    )
+    assert hwnas("compare", run, run).code == 2 and hwnas("compare", run, tmp_path / "none").code == 1
+
+
+def test_a_baseline_goes_further_when_it_is_asked_to(copied):
+    ran = hwnas("baseline", copied, "--budget", 25)
+    assert ran.code == 0 and "random baseline 25/25" in ran.err
+    assert ran.lines[0].startswith("After 20 networks the search dominates ") and "25 random networks" in ran.lines[0]
+    assert ran.lines[1] == f"report: {copied}/report.html"
+    assert hwnas("show", copied).lines[-1] == ran.lines[0]
+    assert hwnas("baseline", copied, "-q").err == ""
 
 
 @pytest.mark.parametrize("pick", ["chosen", "knee", "largest", "accuracy", "macs", "3", "#3"])

@@ -26,6 +26,7 @@ import yaml
 from PIL import Image
 
 import hwnas
+import toys
 from hwnas import experiment
 from hwnas.config import read
 from hwnas.errors import (
@@ -43,11 +44,12 @@ from hwnas.errors import (
 from hwnas.families.nasbench201 import NasBench201, spell
 from hwnas.hardware.measured import Measured
 from hwnas.records import Records, sqlite_url
+from hwnas.report.baseline import baseline_of
 from hwnas.space import Choice, Space
 from hwnas.study import Study
 from hwnas.trial import Trial
 from tiny import Corners, Tiny
-from toys import Stop
+from toys import Stop, word
 
 PARTS = {
     "scaled": '''
@@ -817,3 +819,122 @@ def test_a_metric_that_always_fails_ends_the_search(tmp_path):
     trials = Records(sqlite_url(tmp_path / "run" / "study.db")).open("main").trials("search")
     assert {trial.state for trial in trials} == {"failed", "running"} or {t.state for t in trials} == {"failed"}
     assert re.search("no luck", trials[0].error)
+
+
+# --- a random search to compare with ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def dear(toy_parts, tmp_path):
+    """A search by a metric that is not cheap and writes down whom it judges."""
+    return {
+        "family": "toy_parts.toy",
+        "goals": {
+            "error": {"min": {"toy_parts.error": {"log": str(tmp_path / "log")}}},
+            "size": {"min": "toy_parts.size", "limit": "80%"},
+        },
+        "search": {"nsga2": {"population": 10}},
+        "budget": 30,
+        "confirm": 0,
+    }
+
+
+def beside(run: Path) -> Study | None:
+    return baseline_of(hwnas.load(run))
+
+
+def test_where_judging_costs_nothing_a_random_search_is_made_unasked(config, tmp_path):
+    study = hwnas.search(config, run=tmp_path / "run")
+    random = hwnas.search(changed(config, search="random", confirm=0), run=tmp_path / "random")
+    assert study.run.records.names() == ["main", "baseline"] and random.run.records.names() == ["main"]
+    assert rows(beside(tmp_path / "run")) == rows(random)  # parts, limits, seed: the same search
+    assert beside(tmp_path / "run").run.facts()["finished"] and "random baseline" in study.run.facts()["seconds"]
+    assert "a random search" in (tmp_path / "run" / "report.html").read_text()
+    further = hwnas.resume(tmp_path / "run", overrides=["budget=40"])
+    assert len(further.trials()) == len(beside(tmp_path / "run").trials()) == 40
+
+
+def test_a_random_search_that_takes_long_is_not_made_unasked(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(experiment, "NOTHING", 0.0)
+    assert hwnas.search(config, run=tmp_path / "run").run.records.names() == ["main"]
+
+
+def test_a_random_search_that_fails_costs_the_run_nothing(config, tmp_path, monkeypatch):
+    def fails(*_: Any) -> None:
+        raise SearchError("every network failed")
+
+    monkeypatch.setattr(experiment, "_baseline", fails)
+    study = hwnas.search(config, run=tmp_path / "run")
+    assert study.run.facts()["finished"] and study.run.facts()["export"]
+    assert any("no random search to compare with: every network failed" in str(event) for event in study.run.events())
+
+
+def test_a_baseline_judges_nothing_that_the_run_has_judged_and_goes_on_where_it_was(dear, tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    for run in (whole, parts):
+        assert hwnas.search(dear, run=run).run.records.names() == ["main"]
+    before = toys.begun(tmp_path / "log")
+    done = experiment.baseline(whole)
+    known = {trial.code: trial for trial in hwnas.load(whole).trials()}
+    fresh = {word(trial.code) for trial in done.trials() if trial.code not in known and "error" in trial.values}
+    judged = toys.begun(tmp_path / "log") - before
+    assert judged == Counter({("error", code): 1 for code in fresh}) and fresh
+    shared = [trial for trial in done.trials() if trial.code in known]
+    assert shared and all(trial.values == known[trial.code].values for trial in shared)
+    assert all(trial.details == known[trial.code].details for trial in shared)
+    with pytest.raises(Interrupted):
+        experiment.baseline(parts, watch=Stop(30))
+    assert 0 < sum(trial.finished for trial in beside(parts).trials()) < 30
+    assert rows(experiment.baseline(parts)) == rows(done)
+    assert (toys.begun(tmp_path / "log") - before).keys() == judged.keys()
+    assert len(experiment.baseline(parts, 34).trials()) == 34
+    assert rows(hwnas.load(parts)) == rows(hwnas.load(whole))  # the run itself is untouched
+
+
+def test_a_baseline_of_other_limits_does_not_count_until_it_is_made_anew(dear, tmp_path):
+    hwnas.search(dear, run=tmp_path / "run")
+    experiment.baseline(tmp_path / "run")
+    hwnas.resume(tmp_path / "run", overrides=["goals.size.limit=50%"])
+    assert beside(tmp_path / "run") is None
+    experiment.baseline(tmp_path / "run")
+    limit = hwnas.load(tmp_path / "run").goals[1].limit
+    random = beside(tmp_path / "run").trials()
+    assert {trial.state for trial in random if trial.values["size"] > limit} == {"over_limit"}
+    assert all("error" in trial.values for trial in random if trial.values["size"] <= limit)
+
+
+def test_a_failure_is_known_too(toy_parts, tmp_path):
+    codes = list(toys.SPACE.codes())
+    acts = {word(code): "raise" for code in codes if code[1] == 0}
+    goal = {"min": {"toy_parts.acting": {"acts": acts, "log": str(tmp_path / "log")}}}
+    source = {"family": "toy_parts.toy", "goals": {"digit": goal}, "search": "evolution", "budget": 40, "confirm": 0}
+    hwnas.search(source, run=tmp_path / "run")
+    done = experiment.baseline(tmp_path / "run")
+    failed = [trial for trial in done.trials() if trial.state == "failed"]
+    known = {trial.code: trial for trial in hwnas.load(tmp_path / "run").trials()}
+    assert {trial.code for trial in failed} & set(known)
+    assert all(trial.error == known[trial.code].error for trial in failed if trial.code in known)
+    assert max(toys.begun(tmp_path / "log").values()) <= 2  # the estimate before the start tries two of them
+
+
+def test_what_cannot_have_a_baseline_says_why(config, dear, tmp_path):
+    with pytest.raises(RecordError, match="there is no run in"):
+        experiment.baseline(tmp_path / "nothing")
+    hwnas.search(changed(config, search="random", budget=10, confirm=0), run=tmp_path / "random")
+    with pytest.raises(ConfigError, match="is a random search: it is its own baseline"):
+        experiment.baseline(tmp_path / "random")
+    with pytest.raises(ConfigError, match="budget of a baseline must be 1 or more, not 0"):
+        experiment.baseline(tmp_path / "random", 0)
+    with pytest.raises(Interrupted):
+        hwnas.search(dear, run=tmp_path / "begun", watch=_stop_at("search"))
+    with pytest.raises(RecordError, match="has judged no network that could be compared") as error:
+        experiment.baseline(tmp_path / "begun")
+    assert f"hwnas resume {tmp_path / 'begun'}" in error.value.hint
+
+
+def _stop_at(phase: str) -> Any:
+    def watch(progress: Any) -> None:
+        if progress.phase == phase:
+            raise Interrupted("stopped")
+
+    return watch

@@ -45,6 +45,7 @@ def test_a_timing_has_a_spread_of_its_own():
     assert told.spread == [0.0]
     assert without_expectation(details) == {**timed(0.001), "spread": 0.07}
     assert without_expectation({"predicted": 1.0, "spread": 0.1, "images": 9}) == {"images": 9}
+    assert without_expectation({"spread": 0.1}) == {"spread": 0.1}  # nothing was expected: it is the metric's own
 
 
 @pytest.mark.parametrize(("share", "text"), [(0.0031, "0.31 %"), (0.024, "2.4 %"), (0.183, "18 %"), (25.0, "2,500 %")])

@@ -9,7 +9,6 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from hwnas.predictors import mape, tau
 from hwnas.trial import Goal, Trial
 from hwnas.trials import Trials
 
@@ -54,11 +53,15 @@ class Predictions:
     @property
     def mape(self) -> float | None:
         """The mean relative error of what was predicted before it was measured; None without a pair."""
+        from hwnas.predictors import mape
+
         return mape(np.array(self.measured), np.array(self.predicted)) if self.trials else None
 
     @property
     def tau(self) -> float | None:
         """Kendall's rank correlation between the same; None for fewer than two pairs."""
+        from hwnas.predictors import tau
+
         return tau(np.array(self.measured), np.array(self.predicted)) if len(self.trials) > 1 else None
 
     def sentence(self) -> str:
@@ -123,6 +126,8 @@ def _rounds(steps: Sequence[Mapping[str, Any]], goal: Goal) -> tuple[Round, ...]
 
 def without_expectation(details: Mapping[str, Any]) -> dict[str, Any]:
     """What was measured, without what a search expected of it."""
+    if "predicted" not in details:
+        return dict(details)
     gone = ("predicted",) if _TIMED in details else ("predicted", "spread")
     return {name: value for name, value in details.items() if name not in gone}
 
