@@ -27,6 +27,14 @@ LADDERS = ("cli.py", "config.py", "compat/")
 """Where words of users are told apart; everywhere else, the object is asked."""
 TESTED_BY = {
     "algorithms/_selection.py": "algorithms/test_nsga2.py",
+    "compat/neural_compressor/conf/config.py": "compat/neural_compressor/test_paths.py",
+    "compat/neural_compressor/conf/pythonic_config.py": "compat/neural_compressor/test_paths.py",
+    "compat/neural_compressor/experimental/common.py": "compat/neural_compressor/test_paths.py",
+    "compat/neural_compressor/experimental/nas/basic_nas.py": "compat/neural_compressor/test_paths.py",
+    "compat/neural_compressor/experimental/nas/dynas.py": "compat/neural_compressor/test_paths.py",
+    "compat/neural_compressor/experimental/nas/nas.py": "compat/neural_compressor/test_paths.py",
+    "compat/neural_compressor/experimental/nas/nas_utils.py": "compat/neural_compressor/test_paths.py",
+    "compat/neural_compressor/experimental/nas/search_algorithms.py": "compat/neural_compressor/test_paths.py",
     "formats/_parity.py": "formats/test_onnx.py",
     "hardware/_device.py": "hardware/test_measured.py",
     "plan.py": "test_experiment.py",
