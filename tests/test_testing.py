@@ -340,6 +340,13 @@ class Choosy(Random):
             yield []
 
 
+class Boundless(Random):
+    """Takes whatever it is given, and says that it does not."""
+
+    def objectives(self):
+        return (2, 3)
+
+
 class Global(Random):
     def steps(self, space, goals, rng):
         random.random()
@@ -546,7 +553,8 @@ BROKEN = [
     (testing.finds_what_is_hardly_ever_sampled, Impatient(), "it finds"),
     (testing.knows_what_it_is_told, Deaf(), "warm start"),
     (testing.needs_nothing_where_all_is_known, Deaf(), "all is known"),
-    (testing.takes_any_goals, Choosy(), "with the goals"),
+    (testing.takes_the_goals_that_fit, Choosy(), "with the goals"),
+    (testing.takes_the_goals_that_fit, Boundless(), "it takes 2 to 3 objectives"),
     (testing.leaves_randomness_alone, Global(), "the random state of Python"),
     (testing.keeps_to_the_budget, Unseeded(), "does not repeat itself"),
     (testing.beats_random, Ordered(), "random search finds"),

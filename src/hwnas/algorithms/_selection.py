@@ -1,13 +1,15 @@
 """What searches share: networks that nobody has asked for yet, and trials from best to worst."""
 
-# Shape letters: T trials, M losses.
+# Shape letters: T trials, M losses, N codes, G choices of the space.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 
 import numpy as np
 
+from hwnas import codes
+from hwnas.codes import Codes
 from hwnas.pareto import crowding, ranks
 from hwnas.space import Code, Space
 from hwnas.trial import Goal, Trial, excess, losses
@@ -18,6 +20,30 @@ PATIENCE = 100
 """So many known codes in a row, and sampling brings too little."""
 FEW = 1_000_000
 """So many codes can be shuffled at once."""
+
+
+def some(
+    asked: Sequence[Code], waiting: set[Code], needed: int
+) -> Generator[list[Code], list[Trial], tuple[list[Trial], int]]:
+    """Asks, and waits until so many of the codes that are waited for are answered, or the study has fallen silent.
+
+    Returns:
+        All that arrived, and how many codes were answered. After a silence `waiting` is empty: the rest is lost.
+    """
+    arrived: list[Trial] = []
+    asking, answered, silence = list(asked), 0, 0
+    while answered < needed and silence < 2:
+        trials = yield asking
+        silence = 0 if trials or asking else silence + 1
+        asking = []
+        arrived += trials
+        for trial in trials:
+            if trial.code in waiting:
+                waiting.remove(trial.code)
+                answered += 1
+    if answered < needed:
+        waiting.clear()
+    return arrived, answered
 
 
 def unseen(space: Space, known: set[Code], rng: np.random.Generator, first: Iterable[Code] = ()) -> Iterator[Code]:
@@ -66,6 +92,37 @@ def mutant(
             known.add(code)
             return code
     return next(fresh, None)
+
+
+def unknown(
+    space: Space,
+    children_NG: Codes,
+    known: set[Code],
+    fresh: Iterator[Code],
+    rng: np.random.Generator,
+    rate: float | None,
+) -> list[Code]:
+    """Children that are not in `known`, each entered there: `mutant` for many at once.
+
+    A child that is known, or comes twice, is mutated until it is new; where everything near is known, the next of
+    `fresh` takes its place. Fewer than N come only when the space is used up.
+    """
+    found: list[Code | None] = [None] * len(children_NG)
+    again = np.arange(len(children_NG))
+    for _ in range(ATTEMPTS):
+        repeated = []
+        for place, child in zip(again.tolist(), codes.tuples(children_NG), strict=True):
+            if child in known:
+                repeated.append(place)
+            else:
+                known.add(child)
+                found[place] = child
+        if not repeated:
+            break
+        children_NG = codes.mutate(space, children_NG[np.isin(again, repeated)], rng, rate)
+        again = np.array(repeated)
+    new = (child if child is not None else next(fresh, None) for child in found)
+    return [child for child in new if child is not None]
 
 
 def _everywhere(space: Space, known: set[Code], rng: np.random.Generator) -> Iterator[Code]:

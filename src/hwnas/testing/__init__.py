@@ -22,7 +22,7 @@ from typing import Any
 from hwnas.progress import Progress, silent
 from hwnas.testing._networks import some_codes
 from hwnas.testing._shared import Check, folders_of, require, unchanged
-from hwnas.testing.courses import REPEATS, SKEWED, Course, Values, cube, drive, rough
+from hwnas.testing.courses import REPEATS, SKEWED, Course, Values, cube, drive, fitting, rough
 from hwnas.testing.data import (
     DATA,
     check_data,
@@ -95,7 +95,7 @@ from hwnas.testing.searches import (
     replays,
     survives_failures,
     survives_lost_answers,
-    takes_any_goals,
+    takes_the_goals_that_fit,
     uses_up_small_spaces,
 )
 from hwnas.testing.toys import (
@@ -104,6 +104,7 @@ from hwnas.testing.toys import (
     REFERENCE,
     SIDE,
     SPACE,
+    SPREAD,
     Toy,
     Untrained,
     accuracy,
@@ -166,6 +167,7 @@ __all__ = [
     "SIDE",
     "SKEWED",
     "SPACE",
+    "SPREAD",
     "WEIGHTS",
     "Check",
     "Course",
@@ -199,6 +201,7 @@ __all__ = [
     "drive",
     "example",
     "finds_what_is_hardly_ever_sampled",
+    "fitting",
     "given",
     "gradients_stay_in_their_slices",
     "has_a_name",
@@ -243,7 +246,7 @@ __all__ = [
     "splits_hold_images",
     "survives_failures",
     "survives_lost_answers",
-    "takes_any_goals",
+    "takes_the_goals_that_fit",
     "the_fingerprint_tells",
     "the_fingerprint_tells_of_weights",
     "travels_as_a_spec",

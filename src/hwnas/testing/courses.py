@@ -9,8 +9,8 @@ from typing import TypeAlias
 import numpy as np
 
 from hwnas.space import Choice, Code, Space
-from hwnas.testing.toys import GOALS, SPACE, judge
-from hwnas.trial import Goal, Search, Trial, excess
+from hwnas.testing.toys import GOALS, LIMITED, SPACE, SPREAD, judge, latency
+from hwnas.trial import Goal, Search, Trial, excess, misfit
 
 REPEATS = 100
 """So many steps without a new network end a search that does not end itself, as in a study."""
@@ -28,9 +28,16 @@ class Course:
     ended: bool = False
 
 
+def fitting(search: Search) -> tuple[tuple[Goal, ...], tuple[Goal, ...]]:
+    """Goals of the toy problem that a search takes, two objectives if possible: without a limit, and with one."""
+    bound = Goal("latency", latency, "min", limit=LIMITED[1].limit, objective=False)
+    choices = ((GOALS, LIMITED), (GOALS[:1], (GOALS[0], bound)), ((*GOALS, SPREAD), (*LIMITED, SPREAD)))
+    return next((free, limited) for free, limited in choices if not misfit(search, free))
+
+
 def drive(
     search: Search,
-    goals: Sequence[Goal] = GOALS,
+    goals: Sequence[Goal] | None = None,
     space: Space = SPACE,
     judge: Callable[[Code], Values] = judge,
     seed: int = 0,
@@ -47,7 +54,8 @@ def drive(
     others were never measured.
 
     Args:
-        judge: the values of a code by goal.
+        goals: None takes some that fit the search.
+        judge: the values of a code by goal; goals with an `exact` function know theirs.
         budget: distinct codes.
         lose: the share of answers that never come.
         shuffle: answers come in any order, and some of them late.
@@ -55,6 +63,8 @@ def drive(
         earlier: a warm start, delivered with the first answer.
         unasked: codes of which one more is delivered with every answer.
     """
+    goals = fitting(search)[0] if goals is None else goals
+    exact = {goal.name: goal.exact for goal in goals if goal.exact is not None}
     chance = np.random.default_rng([seed, 1])
     steps = search.steps(space, goals, np.random.default_rng(seed))
     course, others = Course(), list(unasked)
@@ -63,11 +73,12 @@ def drive(
 
     def tried(code: Code) -> Trial:
         if code not in known:
-            trial = Trial(len(known), code, judge(code), "done")
+            values = {**judge(code), **{name: value(code) for name, value in exact.items()}}
+            trial = Trial(len(known), code, values, "done")
             if chance.random() < fail:
                 trial = Trial(trial.number, code, state="failed", error="as planned")
             elif excess(trial, goals) > 0:
-                trial = Trial(trial.number, code, {name: trial.values[name] for name in limited}, "over_limit")
+                trial = Trial(trial.number, code, {name: values[name] for name in limited}, "over_limit")
             known[code] = trial
         return known[code]
 

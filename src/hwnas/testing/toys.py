@@ -66,10 +66,21 @@ def latency(candidate: Candidate) -> float:
     return judge(candidate.code)["latency"]
 
 
+def spread(candidate: Candidate) -> float:
+    """How far apart the choices of a toy network are."""
+    return _spread(candidate.code)
+
+
+def _spread(code: Code) -> float:
+    return float(max(code) - min(code))
+
+
 GOALS = (Goal("accuracy", accuracy, "max"), Goal("latency", latency, "min"))
 """Two goals that conflict and cost nothing."""
 LIMITED = (GOALS[0], Goal("latency", latency, "min", limit=15.0))
 """The same with a limit that few random networks keep."""
+SPREAD = Goal("spread", spread, "min", exact=_spread)
+"""A third goal, for searches that pursue many."""
 REFERENCE = (0.0, 80.0)
 """For the hypervolume of toy trials: no accuracy at all, and a latency that hardly any network has."""
 
