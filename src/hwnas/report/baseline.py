@@ -13,6 +13,8 @@ from hwnas.units import plural, show
 
 BASELINE = "baseline"
 """The name of the random search among the runs of a database."""
+COARSE = 32
+"""In so many steps a place on a curve is looked for before it is looked for exactly."""
 TERMS = "terms"
 """The fact that says which goals and limits it was made under."""
 
@@ -101,13 +103,15 @@ def both(*searches: Trials) -> Trials:
 
 def first_at_least(trials: Trials, frame: Trials, share: float) -> int | None:
     """After how many trials a search had dominated so much of the box; None if it never has."""
-    low, high = 0, len(trials)
-    if curve(trials, frame, [high])[0] < share:
+    share -= 1e-12  # the last bit depends on the way in which a front was put together
+    coarse = sorted({max(1, len(trials) * step // COARSE) for step in range(1, COARSE + 1)})
+    reached = [count for count, seen in zip(coarse, curve(trials, frame, coarse), strict=True) if seen >= share]
+    if not reached:
         return None
-    while high - low > 1:  # the share never falls
-        middle = (low + high) // 2
-        low, high = (low, middle) if curve(trials, frame, [middle])[0] >= share else (middle, high)
-    return high
+    before = max((count for count in coarse if count < reached[0]), default=0)
+    fine = range(before + 1, reached[0])  # the share never falls
+    shares = curve(trials, frame, fine)
+    return next((count for count, seen in zip(fine, shares, strict=True) if seen >= share), reached[0])
 
 
 __all__ = ["BASELINE", "TERMS", "Against", "against", "baseline_of", "both", "first_at_least", "terms"]

@@ -187,10 +187,10 @@ def predictors(found: Findings) -> list[Plot]:
 
 def _expected(found: Findings, own: Predictions, id: str) -> Plot:
     """Predicted against measured, with the predictor's own doubt; on the diagonal both are the same."""
+    expected = list(zip(own.trials, own.predicted, own.spread, strict=True))
     scaled = _Scaled(scale(own.goal.unit, [*own.measured, *own.predicted]))
-    drawn = _thinned(list(range(len(own.trials))))
-    trials = [own.trials[i] for i in drawn]
-    predicted = {own.trials[i].code: (own.predicted[i], own.spread[i]) for i in drawn}
+    predicted = {trial.code: (value, spread) for trial, value, spread in _thinned(expected)}
+    trials = [trial for trial in own.trials if trial.code in predicted]
     trace = _points(
         found,
         trials,
