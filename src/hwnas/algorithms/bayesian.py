@@ -126,10 +126,10 @@ class _Model:
 
     def learn(self, trials: Sequence[Trial]) -> None:
         """Takes in what was judged, each network once; what failed teaches nothing."""
-        judged = [trial for trial in trials if trial.code not in self.learnt]
-        self.learnt.update(trial.code for trial in judged)
+        judged = {trial.code: trial for trial in trials if trial.code not in self.learnt}
+        self.learnt.update(judged)
         with _quiet():
-            for trial in judged:
+            for trial in judged.values():
                 if trial.code in self.running:
                     self.study.tell(self.running.pop(trial.code), state=self.optuna.trial.TrialState.FAIL)
                 if trial.state != "failed":
