@@ -124,7 +124,9 @@ def test_goals_keep_the_users_order_and_extras_come_behind(tmp_path):
 def test_tactics_are_searches():
     assert made(search_tactic="evolutionary", population=7).raw["search"] == {"nsga2": {"population": 7}}
     assert made(search_tactic="random").raw["search"] == {"random": {}}
-    assert made(population=7).raw["search"] == {"linas": {"inner": {"nsga2": {"population": 7}}}}
+    assert made(population=7).raw["search"] == {"linas": {"population": 7}}
+    inner = {"inner": {"unsga3": {"population": 7}}}
+    assert made(population=7, search_algo="unsga3").raw["search"] == {"linas": inner}
 
 
 def test_limits_are_in_the_units_of_the_file(tmp_path):
@@ -162,6 +164,12 @@ def test_what_changes_nothing_is_told():
 def test_unknown_keywords_are_answered_with_the_nearest():
     with pytest.raises(ConfigError, match="no option 'num_eval'; did you mean 'num_evals'"):
         from_keywords({"num_eval": 3})
+
+
+@pytest.mark.parametrize("name", ["bootstrapnas_supernetwork", "metric_eval_fns"])
+def test_keywords_of_what_is_gone_say_what_to_use(name):
+    with pytest.raises(ConfigError, match=f"{name} is not supported.*hwnas search"):
+        from_keywords({name: None})
 
 
 def test_the_callers_lists_stay_as_they_are():

@@ -16,7 +16,8 @@ from hwnas.compat.dynast import search
 from hwnas.compat.dynast.options import Options, task
 from hwnas.compat.dynast.supernets import SUPERNETS
 from hwnas.compat.dynast.table import header, read
-from hwnas.errors import Interrupted, RunMismatchError
+from hwnas.errors import Interrupted, RunLockedError, RunMismatchError
+from hwnas.records import Records, sqlite_url
 from hwnas.study import Study
 
 SUPERNET = SUPERNETS["ofa_resnet50"]
@@ -144,6 +145,16 @@ def test_overwriting_sets_the_old_aside(tmp_path):
         search.run(made(tmp_path, overwrite=True, seed=7))
         assert (tmp_path / f"results.csv.bak{turn}").exists() and (tmp_path / f"results.hwnas.bak{turn}").is_dir()
     assert (tmp_path / "results.csv.bak").read_bytes() == before != done.table.read_bytes()
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_another_process_drives_is_left_alone(overwrite, tmp_path):
+    done = made(tmp_path)
+    search.run(done)
+    done.table.write_bytes(before := done.table.read_bytes()[:-500])
+    with Records(sqlite_url(done.folder / "study.db")).lock(), pytest.raises(RunLockedError):
+        search.run(made(tmp_path, overwrite=overwrite))
+    assert done.table.read_bytes() == before
 
 
 @pytest.mark.parametrize("change", [{"supernet": "bert_base_sst2"}, {"seed": 1}, {"measurements": ("macs",)}])

@@ -119,6 +119,14 @@ def test_a_row_that_a_kill_cut_short_is_taken_back(tmp_path):
     assert results.known == {CODE} and path.read_bytes() == f"{HEADER}\n{ROW}\n".encode()
 
 
+@pytest.mark.parametrize("text", ["", "\n", " \n\n"])
+def test_a_file_of_nothing_gets_its_header(text, tmp_path):
+    path = tmp_path / "results.csv"
+    path.write_text(text)
+    Results.of(path, SUPERNET).append([(CODE, {"macs": 244945104.0})])
+    assert list(read(path, SUPERNET).values) == [CODE]
+
+
 def test_what_was_written_is_read_back(tmp_path):
     supernet = SUPERNETS["ofa_resnet50"]
     results = Results.of(tmp_path / "x.csv", supernet)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -37,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _search(task(options(given)), out, err, shlex.join(["dynast", *given]))
     except SystemExit as end:  # argparse has printed its help, or what is wrong
         return int(end.code or DONE)
+    except BrokenPipeError:  # `dynast … | head`; there is nobody left to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
     except (Interrupted, KeyboardInterrupt):
         err.print("stopped; everything evaluated so far is kept: the same command goes on with it", style="yellow")
         return STOPPED

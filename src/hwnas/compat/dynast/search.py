@@ -16,7 +16,7 @@ from hwnas import config, experiment, pareto
 from hwnas.compat.dynast.metrics import MEASURES, from_file, to_file
 from hwnas.compat.dynast.options import Task
 from hwnas.compat.dynast.table import Results, read
-from hwnas.errors import RecordError, RunMismatchError
+from hwnas.errors import RecordError, RunLockedError, RunMismatchError
 from hwnas.progress import Progress, Watch, silent
 from hwnas.records import Records, sqlite_url
 from hwnas.space import Code
@@ -37,17 +37,22 @@ def run(task: Task, watch: Watch = silent, command: str = "") -> Study:
         RunMismatchError: the results that are there belong to another search.
     """
     if task.options.overwrite:
+        _reject_busy(task.folder)
         for path in (task.table, task.folder):
             _set_aside(path)
     follower = _Follower(task, watch)
     if task.options.verbose:
         follower.say("as a configuration of hwnas:\n" + yaml.safe_dump(dict(task.raw), sort_keys=False))
     try:
-        if (task.folder / "study.db").exists():
-            return _resumed(task, follower)
-        return _started(task, follower, command)
-    finally:
+        resumes = (task.folder / "study.db").exists()
+        study = _resumed(task, follower) if resumes else _started(task, follower, command)
+    except RunLockedError:  # whoever drives the run writes the file, too
+        raise
+    except BaseException:
         follower.follow()
+        raise
+    follower.follow()
+    return study
 
 
 def _started(task: Task, follower: _Follower, command: str) -> Study:
@@ -96,6 +101,17 @@ def _warm_start(task: Task, goals: Sequence[Goal], follower: _Follower) -> tuple
             f"{task.table}: {len(trials)} networks are known already, and {task.options.num_evals} more follow"
         )
     return tuple(trials)
+
+
+def _reject_busy(folder: Path) -> None:
+    """Results that another process is writing right now are not moved from under it."""
+    if (folder / "study.db").exists():
+        records = Records(sqlite_url(folder / "study.db"))
+        try:
+            with records.lock():
+                return
+        finally:
+            records.close()
 
 
 def _set_aside(path: Path) -> None:

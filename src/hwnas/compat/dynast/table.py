@@ -168,7 +168,7 @@ class Results:
     """A result file that grows: rows are only ever added, each in one piece.
 
     Args:
-        columns: of the file that is there; a new one is begun with the header of the super-network.
+        columns: of the file that is there; None begins one with the header of the super-network.
         newline: how its lines end.
     """
 
@@ -178,7 +178,7 @@ class Results:
         self.path, self.supernet = path, supernet
         self.columns, self.newline = tuple(columns or header(supernet)), newline
         self.known: set[Code] = set()
-        if not path.exists() or not path.stat().st_size:
+        if not columns:
             self._write([list(self.columns)])
 
     @classmethod
