@@ -10,6 +10,7 @@ from hwnas import parts, testing
 from hwnas.candidate import Candidate
 from hwnas.errors import ConfigError, MetricError
 from hwnas.progress import silent
+from hwnas.quality.tabular import Tabular
 
 FILES = [(folder, name) for folder in parts.FOLDERS for name in parts.names(folder)]
 TOOLS = {("weights", "share"): "how weights are shared, which sources of weights, metrics and families use"}
@@ -50,6 +51,8 @@ def test_metrics_judge_all_families(folder, name, family_name, tmp_path):
             metric.prepare(silent)
     except ConfigError as error:
         pytest.skip(f"{name} does not go with {family_name}: {error}")
+    if not family.buildable and not isinstance(metric, Tabular):
+        pytest.skip(f"{family_name} builds no networks")
     refused = []
     for code in testing.some_codes(family, 2):
         try:

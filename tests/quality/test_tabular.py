@@ -1,8 +1,10 @@
 import dataclasses
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from hwnas import parts
+from hwnas import config, parts, plan
 from hwnas.candidate import Candidate, Family
 from hwnas.errors import ConfigError, MetricError
 from hwnas.families.nasbench201 import NasBench201, spell
@@ -50,3 +52,44 @@ def test_families_without_a_table():
         Tabular(Bare(), "accuracy")
     with pytest.raises(ConfigError, match="was given no table"):
         Tabular(NasBench201(), "accuracy").prepare()
+
+
+def test_values_may_be_scaled(family):
+    metric = Tabular(family, "accuracy", scale=0.01, unit="%")
+    assert metric(Candidate(family, (1,) * 6)) == 0.01 * 54.3
+    assert metric.unit == "%"
+    for scale in (0, -1.0, float("inf"), float("nan")):
+        with pytest.raises(ConfigError, match="scale takes a number above 0"):
+            Tabular(family, "accuracy", scale=scale)
+
+
+def test_what_stands_for_a_measurement_cannot_be_computed(family):
+    measured = Tabular(family, "accuracy", measured=True)
+    assert not measured.exact and Tabular(family, "accuracy").exact and Tabular.exact
+    assert parts.spec_of(measured) == {"quality.tabular": {"column": "accuracy", "measured": True}}
+    for metric in (measured, Tabular(family, "accuracy")):
+        written = config.check({"family": family, "goals": {"it": {"max": metric}}})
+        (goal,) = plan.prepare(written, Path("nowhere"), estimate=False).goals
+        assert (goal.exact is None) == (goal.exact_many is None) == metric.measured
+
+
+def test_many_values_at_once(family):
+    listed = Listed()
+    metric = Tabular(listed, "accuracy", scale=2.0)
+    assert metric.of_codes(np.array([[0], [1]])).tolist() == [2.0, 4.0]
+    assert Tabular(family, "accuracy", scale=2.0).of_codes(np.array([(1,) * 6])).tolist() == [2 * 54.3]
+    with pytest.raises(MetricError, match="no row for"):
+        Tabular(family, "accuracy").of_codes(np.array([(1,) * 6, (3,) * 6]))
+
+
+class Listed(Bare):
+    """A table that looks up many networks at once, and no other way."""
+
+    def column(self, name, /):
+        return np.array([1.0, 2.0])
+
+    def value(self, column, code, /):
+        pytest.fail("looked up one by one")
+
+    def values(self, column, codes_NG, /):
+        return self.column(column)[codes_NG[:, 0]]
