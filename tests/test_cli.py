@@ -495,7 +495,7 @@ for line in json.load(sys.stdin):
     [
         (["search", "smal.yaml"], 2, "there is no file 'smal.yaml'", "did you mean 'small.yaml'"),
         (["search", "small.yaml", "budget=many"], 2, "budget: 'many' is not allowed", "wanted: int"),
-        (["search", "small.yaml", "search=nsga3"], 2, "unknown part 'nsga3'", "did you mean 'nsga2'"),
+        (["search", "small.yaml", "search=nsag2"], 2, "unknown part 'nsag2'", "did you mean 'nsga2'"),
         (["search", "small.yaml", "goals.macs.limit=[1]"], 2, "goals.macs.limit:", "such as 60%"),
         (["search", "small.yaml", "budget"], 2, "'budget' is no override", "such as budget=200"),
         (["search", "small.yaml", "goals.macs.limit=5"], 3, "no network meets macs <= 5", "  → the smallest value"),

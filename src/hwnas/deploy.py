@@ -50,7 +50,7 @@ def export(study: Study, trial: Trial, path: str | Path, format: Any = "onnx") -
         ExportError: the network cannot be built or written, the file computes something else, or the folder cannot be
             written.
     """
-    if not study.family.buildable:
+    if not getattr(study.family, "buildable", True):  # a family need not derive from ours
         raise ExportError(unbuildable(study), hint="its code and values are in `hwnas show DIR --json`")
     writer: Format = parts.make("formats", format, study.bench.given, "format")
     target = Path(path)

@@ -424,7 +424,7 @@ def _spread(front: Trials, count: int) -> list[Trial]:
 def _export(study: Study, folder: Path, watch: Watch) -> None:
     if study.run.facts().get("chosen") is None:
         return
-    if not study.family.buildable:
+    if not getattr(study.family, "buildable", True):
         watch(Progress("export", message=f"nothing is exported: {deploy.unbuildable(study)}"))
         return
     watch(Progress("export"))
