@@ -51,6 +51,7 @@ TESTED_BY = {
     "testing/formats.py": "test_testing.py",
     "testing/metrics.py": "test_testing.py",
     "testing/parts.py": "test_testing.py",
+    "testing/predictors.py": "test_testing.py",
     "testing/runtimes.py": "test_testing.py",
     "testing/searches.py": "test_testing.py",
     "testing/toys.py": "test_testing.py",

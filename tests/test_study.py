@@ -695,7 +695,7 @@ class Telling(Random):
 
     def steps(self, space, goals, rng, /):
         for codes in (CODES[:3], CODES[3:6]):
-            predicted = {code: {"error": {"predicted": 0.5, "spread": 0.1}} for code in codes[:2]}
+            predicted = {code: {"error": {"predicted": 0.5, "predicted_spread": 0.1}} for code in codes[:2]}
             yield Wish(codes, predicted=predicted, notes={"tau": 0.9})
 
 
@@ -704,7 +704,7 @@ def test_what_a_search_expects_stands_beside_what_came_out_and_its_notes_are_wri
     shown = []
     run(session(), Telling(), 3, asynchronous=asynchronous, watch=lambda progress: shown.append(progress.facts))
     trials = run(session(), Telling(), 6, asynchronous=asynchronous)
-    expected = {"predicted": 0.5, "spread": 0.1}
+    expected = {"predicted": 0.5, "predicted_spread": 0.1}
     assert [trial.details.get("error", {}) for trial in trials] == [expected, expected, {}] * 2
     told = [(event["networks"], event["notes"]) for event in session().run.events() if event["kind"] == "step"]
     assert told == [(0, {"tau": 0.9}), (3, {"tau": 0.9})]

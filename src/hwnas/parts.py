@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 
 from hwnas.errors import ConfigError, HwnasError, nearest
 
-FOLDERS = ("families", "quality", "hardware", "algorithms", "weights", "data", "runtimes", "formats")
+FOLDERS = ("families", "quality", "hardware", "algorithms", "predictors", "weights", "data", "runtimes", "formats")
 GIVEN = ("family", "data", "weights", "device", "folder", "seed", "torch_device")
 """What a constructor may ask for and is given by the experiment, unless the user sets it."""
 
@@ -199,6 +199,10 @@ def convert(value: Any, hint: Any, given: Mapping[str, Any] | None, path: str) -
         return None
     if folders:
         return make(folders, value, given, path)
+    each = _folders_of(typing.get_args(hint)[0]) if typing.get_origin(hint) is tuple else ()
+    if each:  # a list of parts
+        specs = value if isinstance(value, list | tuple) else [value]
+        return tuple(make(each, spec, given, f"{path}[{place}]") for place, spec in enumerate(specs))
     from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
     try:
@@ -245,9 +249,18 @@ def spec_of(part: Any) -> Spec | None:
         value = getattr(part, field.name)
         if not field.init or field.name in GIVEN or value == field.default:
             continue
-        nested = spec_of(value)
-        options[field.name] = nested if nested is not None else value
+        options[field.name] = _written(value)
     return {name: options}
+
+
+def _written(value: Any) -> Any:
+    """An option as a configuration has it: parts as their specs, alone or in a list."""
+    nested = spec_of(value)
+    if nested is not None:
+        return nested
+    if isinstance(value, tuple | list) and value and all(spec_of(item) is not None for item in value):
+        return [spec_of(item) for item in value]
+    return value
 
 
 def normal(spec: Any, folders: Sequence[str], path: str = "") -> Spec:

@@ -273,7 +273,8 @@ def goal_of(spec: GoalSpec, bench: Bench, limit: float | None) -> Goal:
 
     unit = str(getattr(metric, "unit", ""))
     direction: Any = spec.direction
-    return Goal(spec.name, spec.metric, direction, limit, spec.objective, exact, unit)
+    many = getattr(metric, "of_codes", None) if exact is not None else None
+    return Goal(spec.name, spec.metric, direction, limit, spec.objective, exact, many, unit)
 
 
 def absolute(spec: GoalSpec) -> float | None:

@@ -27,8 +27,8 @@ class Wish(list[Code]):
     """Codes that a search asks for, with what it tells about them; a plain list tells nothing.
 
     Args:
-        predicted: by code and goal: what the search expects, `{"predicted": 0.93, "spread": 0.01}`; it ends up in the
-            details of the trial, where a report holds it against the truth.
+        predicted: by code and goal: what the search expects, `{"predicted": 0.93, "predicted_spread": 0.01}`; it ends
+            up in the details of the trial, where a report holds it against the truth.
         notes: what is worth a line in the record of this step, such as the error of a predictor; JSON-able.
     """
 
@@ -62,6 +62,7 @@ class Metric(Protocol):
     - `many(candidates)`: a batch at once, one float or Reading each, in order.
     - `cheap = True`: costs next to nothing, so limits on it are checked before anything else runs.
     - `exact = True`: structural: the value follows from the code alone, so that a search may compute it.
+    - `of_codes(codes)`: with `exact`: the values of many codes, N x G, at once and without building a network.
     - `exclusive = True`: needs a quiet machine: never runs while other work does.
     - `confirmed()`: the metric that judges the finalists, on data or with care that the search never used.
     - `estimate(candidate)`: seconds that one judgement will take, before `prepare` has run.
@@ -84,6 +85,7 @@ class Goal:
         limit: the worst value that is allowed, in the metric's own unit; None is no limit.
         objective: False makes it a constraint only; without a limit it is measured and recorded, and changes nothing.
         exact: the value from the code alone, where the metric needs no measurement.
+        exact_many: the same for N x G codes at once, where it need not build them.
         unit: for display.
     """
 
@@ -93,6 +95,7 @@ class Goal:
     limit: float | None = None
     objective: bool = True
     exact: Callable[[Code], float] | None = None
+    exact_many: Callable[[NDArray[np.int64]], NDArray[np.float64]] | None = None
     unit: str = ""
 
     def __post_init__(self) -> None:

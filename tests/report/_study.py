@@ -135,8 +135,8 @@ FACTS: dict[str, Any] = {
 """One run in full: a search of eight networks, three finalists and the largest network confirmed."""
 
 EXPECTED = (
-    trial(0, {"accuracy": 0.80}, details={"accuracy": {"predicted": 0.84, "spread": 0.01}}),
-    trial(1, {"accuracy": 0.90}, details={"accuracy": {"predicted": 0.90, "spread": 0.02, "images": 9}}),
+    trial(0, {"accuracy": 0.80}, details={"accuracy": {"predicted": 0.84, "predicted_spread": 0.01}}),
+    trial(1, {"accuracy": 0.90}, details={"accuracy": {"predicted": 0.90, "predicted_spread": 0.02, "images": 9}}),
     trial(2, {"accuracy": 0.95, "latency": 1e-3}, details={"accuracy": {"predicted": 0.88}}),
     trial(3, {"latency": 1e-3}, "over_limit", details={"accuracy": {"predicted": 0.5}, "latency": {"predicted": 2e-3}}),
     trial(4, {"accuracy": 0.99, "latency": 1e-3}),

@@ -1,5 +1,5 @@
 """Which next: one file per search algorithm, each held to `Search`."""
 
-from hwnas.trial import Goal, Search, Steps, Trial, Wish, evaluated, excess, losses
+from hwnas.trial import Goal, Search, Steps, Trial, Wish, evaluated, excess, losses, misfit
 
-__all__ = ["Goal", "Search", "Steps", "Trial", "Wish", "evaluated", "excess", "losses"]
+__all__ = ["Goal", "Search", "Steps", "Trial", "Wish", "evaluated", "excess", "losses", "misfit"]

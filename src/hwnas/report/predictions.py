@@ -126,18 +126,11 @@ def _rounds(steps: Sequence[Mapping[str, Any]], goal: Goal) -> tuple[Round, ...]
 
 def without_expectation(details: Mapping[str, Any]) -> dict[str, Any]:
     """What was measured, without what a search expected of it."""
-    if "predicted" not in details:
-        return dict(details)
-    gone = ("predicted",) if _TIMED in details else ("predicted", "spread")
-    return {name: value for name, value in details.items() if name not in gone}
-
-
-_TIMED = "p50"
-"""A timing tells a spread of its own, which stands in the place of the predictor's."""
+    return {name: value for name, value in details.items() if name not in ("predicted", "predicted_spread")}
 
 
 def _doubt(details: Mapping[str, Any]) -> float:
-    spread = None if _TIMED in details else details.get("spread")
+    spread = details.get("predicted_spread")
     return float(spread) if _is_number(spread) else 0.0
 
 
