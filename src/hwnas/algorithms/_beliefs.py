@@ -134,13 +134,20 @@ class Beliefs:
         self._learnt: dict[str, Belief] = {}
         self._counted: dict[str, dict[Code, float]] = {goal.name: {} for goal in goals}
         self._stand_ins: dict[str, Belief] = {}
+        self._size, self._ready = -1, False
 
     def learn(self, trials: Sequence[Trial], rng: np.random.Generator) -> bool:
-        """Fits a predictor for every goal that needs one, on all trials that have its value.
+        """Fits a predictor for every goal that needs one, on all trials that have its value, if there are new ones.
 
         Returns:
             False where some goal has too few values to learn from.
         """
+        size = sum(len(trial.values) for trial in trials)
+        if size != self._size:
+            self._size, self._ready = size, self._learn(trials, rng)
+        return self._ready
+
+    def _learn(self, trials: Sequence[Trial], rng: np.random.Generator) -> bool:
         for goal in self.goals:
             if _computed(goal) is not None:
                 continue

@@ -30,6 +30,9 @@ PARENTS = 100
 POOL = (400, 60)
 """So many of the best predicted networks are looked at closely; the second where that is dear: from four objectives on,
 or where an exact goal builds every network."""
+MOST_QUIET = 5
+"""Every step that brings nothing new doubles the next wish, so often at most: codes that a family takes for networks
+known under another code (as in a sparse table) are got through quickly."""
 OVERDUE = 3
 """After so many further steps, an answer that has not come is not waited for."""
 
@@ -87,16 +90,14 @@ class Linas(Search):
         history = _History(goals)
         history.add((yield []))  # asks for nothing, to hear what is known already
         fresh = unseen(space, history.known, rng)
-        wish = Wish(self._design(space, beliefs, history, fresh, rng))
-        while True:
-            if not wish:
-                wish = self._proposals(space, beliefs, history, fresh, rng)
-            if not wish:
-                return
+        wish = Wish(self._design(space, beliefs, history, fresh, rng)) or self._proposals(
+            space, beliefs, history, fresh, rng, self.batch
+        )
+        quiet = 0
+        while wish:
             history.ask(wish)
-            news = yield wish
-            history.add(news)
-            wish = Wish()
+            quiet = 0 if history.add((yield wish)) else min(quiet + 1, MOST_QUIET)
+            wish = self._proposals(space, beliefs, history, fresh, rng, self.batch << quiet)
 
     def _design(
         self, space: Space, beliefs: Beliefs, history: _History, fresh: Iterator[Code], rng: np.random.Generator
@@ -127,16 +128,22 @@ class Linas(Search):
         return [*design, *islice(fresh, wanted - len(design))]
 
     def _proposals(
-        self, space: Space, beliefs: Beliefs, history: _History, fresh: Iterator[Code], rng: np.random.Generator
+        self,
+        space: Space,
+        beliefs: Beliefs,
+        history: _History,
+        fresh: Iterator[Code],
+        rng: np.random.Generator,
+        size: int,
     ) -> Wish:
         """The next batch: what the predictors find worth measuring, filled up with what nobody has asked for."""
         if not beliefs.learn(history.judged(), rng):
-            return Wish(islice(fresh, self.batch))
+            return Wish(islice(fresh, size))
         pool_NG = self._pool(space, beliefs, history, rng)
-        picked_NG = self._pick(space, beliefs, history, pool_NG, rng)
+        picked_NG = self._pick(space, beliefs, history, pool_NG, rng, size)
         wish = Wish(codes.tuples(picked_NG), predicted=beliefs.expected(picked_NG), notes=beliefs.notes())
         history.known.update(wish)
-        wish.extend(islice(fresh, self.batch - len(wish)))
+        wish.extend(islice(fresh, size - len(wish)))
         return wish
 
     def _pool(self, space: Space, beliefs: Beliefs, history: _History, rng: np.random.Generator) -> Codes:
@@ -172,12 +179,18 @@ class Linas(Search):
         return kept_NG
 
     def _pick(
-        self, space: Space, beliefs: Beliefs, history: _History, pool_NG: Codes, rng: np.random.Generator
+        self,
+        space: Space,
+        beliefs: Beliefs,
+        history: _History,
+        pool_NG: Codes,
+        rng: np.random.Generator,
+        size: int,
     ) -> Codes:
         """The batch: N x G."""
         if not len(pool_NG):
             return pool_NG
-        losses_NMD, excess_ND = beliefs.losses(beliefs.draws(pool_NG, self.batch, rng))
+        losses_NMD, excess_ND = beliefs.losses(beliefs.draws(pool_NG, size, rng))
         known_TM = losses(history.within(), beliefs.goals)
         underway_NG = codes.array(space, history.underway())
         if len(underway_NG):  # as if they had come out as predicted
@@ -204,12 +217,14 @@ class _History:
         self._step += 1
         self._asked |= dict.fromkeys(wanted, self._step)
 
-    def add(self, news: Sequence[Trial]) -> None:
-        """Takes what came, asked or not."""
+    def add(self, news: Sequence[Trial]) -> int:
+        """Takes what came, asked or not; says how much of it is new."""
+        before = len(self.trials)
         for trial in news:
             self.trials[trial.code] = trial
             self.known.add(trial.code)
             self._asked.pop(trial.code, None)
+        return len(self.trials) - before
 
     def judged(self) -> list[Trial]:
         """Trials with values to learn from."""
