@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from hwnas.codes import Codes
+from hwnas.errors import ConfigError
 from hwnas.predictors import Fitted, Floats, Predictor
 from hwnas.predictors._learning import Regression
 from hwnas.space import Space
@@ -24,6 +25,12 @@ class Svr(Predictor):
 
     strengths: tuple[float, ...] = (1.0, 10.0, 100.0)
     epsilon: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not self.strengths or min(self.strengths) <= 0:
+            raise ConfigError(f"strengths takes one or more numbers above 0, not {self.strengths!r}")
+        if self.epsilon < 0:
+            raise ConfigError(f"epsilon must not be negative, got {self.epsilon!r}")
 
     def fit(self, space: Space, codes_NG: Codes, values_N: Floats, rng: np.random.Generator, /) -> Fitted:
         """Fits once per strength and fold."""
