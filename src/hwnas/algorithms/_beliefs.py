@@ -230,7 +230,7 @@ class Beliefs:
     def within_exact_limits(self, codes_NG: Codes, careful: bool = False) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Which codes keep the limits that can be computed: no measurement is spent on the others."""
         kept_N = np.ones(len(codes_NG), dtype=bool)
-        for goal in self.goals:
+        for goal in self.goals if len(codes_NG) else ():
             if goal.limit is None or goal.exact is None or (_computed(goal) is None and not careful):
                 continue
             loss_N = _loss(goal, self._value(goal, codes_NG, careful=True))

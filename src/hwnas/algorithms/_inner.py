@@ -71,15 +71,15 @@ def pursue(
 
     Args:
         start_NG: what it knows when it begins.
-        evaluations: predictions that it may ask for.
+        evaluations: predictions that it may ask for beyond those.
 
     Returns:
-        Everything that it asked for, with predicted values.
+        What it was told, the start included, with predicted values.
     """
     known: dict[tuple[int, ...], Trial] = {}
 
-    def judged(wanted: Sequence[tuple[int, ...]]) -> list[Trial]:
-        new_NG = codes.array(space, dict.fromkeys(code for code in wanted if code not in known))
+    def judged(wanted: Sequence[tuple[int, ...]], most: int) -> list[Trial]:
+        new_NG = codes.array(space, dict.fromkeys(code for code in wanted if code not in known))[:most]
         if len(new_NG):
             values = {name: column.tolist() for name, column in judge(new_NG).items()}
             for place, code in enumerate(codes.tuples(new_NG)):
@@ -87,15 +87,15 @@ def pursue(
                 trial = Trial(len(known), code, own, "done")
                 over = excess(trial, goals) > 0
                 known[code] = Trial(trial.number, code, own, "over_limit") if over else trial
-        return [known[code] for code in wanted]
+        return [known[code] for code in wanted if code in known]
 
     steps = search.steps(space, goals, rng)
-    news, quiet = judged(codes.tuples(start_NG)), 0
+    news, quiet = judged(codes.tuples(start_NG), len(start_NG)), 0
     limit = len(known) + evaluations
     asked = next(steps, None)
     while asked is not None and len(known) < limit and quiet < 20:
         before = len(known)
-        news = [*news, *judged([space.canonical(code) for code in asked])]
+        news = [*news, *judged([space.canonical(code) for code in asked], limit - before)]
         try:
             asked = steps.send(news)
         except StopIteration:

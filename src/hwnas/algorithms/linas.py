@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -35,6 +36,10 @@ MOST_QUIET = 5
 known under another code (as in a sparse table) are got through quickly."""
 OVERDUE = 3
 """After so many further steps, an answer that has not come is not waited for."""
+
+
+TRIES = 20
+"""So many random networks are looked at for each that is needed and keeps the limits that can be computed."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,8 @@ class Linas(Search):
     evaluations: int = 8000
     population: int = 200
     predictors: tuple[Predictor, ...] = field(default=(Ridge(), Gp(), Gp(counts=False)))
+
+    tiny: ClassVar[Mapping[str, Any]] = {"batch": 20, "evaluations": 600, "population": 50, "predictors": ["ridge"]}
 
     def __post_init__(self) -> None:
         for name, least in (("initial", 4), ("batch", 1), ("evaluations", 1), ("population", 2)):
@@ -125,7 +132,8 @@ class Linas(Search):
             chosen.append(tuple(ladder_NG[np.abs(height_N - target).argmin()].tolist()))
         design = [code for code in dict.fromkeys(chosen) if code not in history.known][:wanted]
         history.known.update(design)
-        return [*design, *islice(fresh, wanted - len(design))]
+        design, _ = _sorted_out(space, beliefs, design)
+        return [*design, *_allowed(space, beliefs, fresh, wanted - len(design))[0]]
 
     def _proposals(
         self,
@@ -137,14 +145,18 @@ class Linas(Search):
         size: int,
     ) -> Wish:
         """The next batch: what the predictors find worth measuring, filled up with what nobody has asked for."""
-        if not beliefs.learn(history.judged(), rng):
-            return Wish(islice(fresh, size))
-        pool_NG = self._pool(space, beliefs, history, rng)
-        picked_NG = self._pick(space, beliefs, history, pool_NG, rng, size)
-        wish = Wish(codes.tuples(picked_NG), predicted=beliefs.expected(picked_NG), notes=beliefs.notes())
+        from threadpoolctl import threadpool_limits
+
+        wish = Wish()
+        with threadpool_limits(1, user_api="blas"):  # small matrices, while others measure on the rest of the cores
+            if beliefs.learn(history.judged(), rng):
+                pool_NG = self._pool(space, beliefs, history, rng)
+                picked_NG = self._pick(space, beliefs, history, pool_NG, rng, size)
+                wish = Wish(codes.tuples(picked_NG), predicted=beliefs.expected(picked_NG), notes=beliefs.notes())
         history.known.update(wish)
-        wish.extend(islice(fresh, size - len(wish)))
-        return wish
+        found, missed = _allowed(space, beliefs, fresh, size - len(wish))
+        wish.extend(found)
+        return wish or Wish(missed[:size])  # where nothing keeps the limits, the search at least goes on
 
     def _pool(self, space: Space, beliefs: Beliefs, history: _History, rng: np.random.Generator) -> Codes:
         """Unseen candidates, best predicted first: N x G."""
@@ -237,6 +249,26 @@ class _History:
     def underway(self) -> list[Code]:
         """Codes that may still be answered."""
         return [code for code, step in self._asked.items() if self._step - step < OVERDUE]
+
+
+def _sorted_out(space: Space, beliefs: Beliefs, some: Sequence[Code]) -> tuple[list[Code], list[Code]]:
+    """Codes that keep the limits that can be computed, and the others."""
+    kept_N = beliefs.within_exact_limits(codes.array(space, some), careful=True)
+    kept = [code for code, fine in zip(some, kept_N, strict=True) if fine]
+    return kept, [code for code, fine in zip(some, kept_N, strict=True) if not fine]
+
+
+def _allowed(space: Space, beliefs: Beliefs, fresh: Iterator[Code], wanted: int) -> tuple[list[Code], list[Code]]:
+    """At most so many random codes that keep the limits that can be computed, and others that were met meanwhile."""
+    found: list[Code] = []
+    missed: list[Code] = []
+    while len(found) < wanted and len(missed) < TRIES * wanted:
+        some = list(islice(fresh, wanted - len(found)))
+        if not some:
+            break
+        kept, others = _sorted_out(space, beliefs, some)
+        found, missed = found + kept, missed + others
+    return found, missed
 
 
 def _leaning(space: Space, lean_N: Floats, rng: np.random.Generator) -> Codes:
