@@ -263,7 +263,7 @@ class Beliefs:
             mean_N, spread_N = belief.fitted.mean(codes_NG), belief.fitted.spread(codes_NG)
             middle_N = belief.warp.back(mean_N)
             wide_N = np.abs(belief.warp.back(mean_N + spread_N) - belief.warp.back(mean_N - spread_N)) / 2
-            for code, middle, wide in zip(told, middle_N.tolist(), wide_N.tolist(), strict=True):
+            for code, middle, wide in zip(codes.tuples(codes_NG), middle_N.tolist(), wide_N.tolist(), strict=True):
                 told[code][name] = {"predicted": _finite(middle), "predicted_spread": _finite(wide)}
         return told
 
