@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
+from hwnas.codes import Codes
 from hwnas.parts import contract
 from hwnas.seeds import derive, seeded
 from hwnas.space import Arch, Code, Space
@@ -25,7 +26,7 @@ class Family(Protocol):
     be deterministic but for the initialisation of its weights.
 
     A family of which only values are known, such as a table, says `buildable = False`: its `build` and `inputs` raise,
-    and there is nothing to export.
+    and there is nothing to export. One that knows MACs and parameters without building is `Countable` too.
     """
 
     buildable: ClassVar[bool] = True
@@ -68,6 +69,19 @@ class Family(Protocol):
             A view or a computed tensor of the same shape; None asks for the general rule.
         """
         return None
+
+
+@runtime_checkable
+class Countable(Protocol):
+    """A family that counts by formula, so that a search may know the exact cost of thousands of codes at once."""
+
+    def counts(self, codes_NG: Codes, /) -> tuple[Codes, Codes]:
+        """MACs of one input and trainable parameters of many codes, N each: exactly those of the built networks.
+
+        Args:
+            codes_NG: N x G; they need not be canonical.
+        """
+        ...
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from hwnas import codes, parts
 from hwnas.candidate import Candidate
 from hwnas.errors import ConfigError, DataError
 from hwnas.families.mobilenetv3 import MobileNetV3
-from hwnas.quality.ofa_surrogate import FEATURES, OfaSurrogate, read
+from hwnas.quality.ofa_surrogate import FEATURES, OfaSurrogate, choices, read
 
 DATA = (Path(__file__).parents[2] / ".." / "shared" / "data" / "ofa_search").resolve()
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the surrogate's file is not here")
@@ -61,8 +61,6 @@ def test_values_are_the_published_ones():
     metric = OfaSurrogate(FAMILY, str(FILE))
     some = codes.array(SPACE, map(encoded, vectors))
     assert metric.top1(some) == pytest.approx([each["surrogate_top1"] for each in vectors], abs=1e-6)
-    assert metric.macs(some).tolist() == [each["macs"] for each in vectors]
-    assert metric.params(some).tolist() == [each["params"] for each in vectors]
 
 
 @needs_data
@@ -85,9 +83,8 @@ def test_features_and_linear_part(tmp_path):
     for slot in (4 * stage + block for stage in range(5) for block in range(2)):
         wanted[[6 * slot + (2 if slot == 4 else 0), 6 * slot + (4 if slot == 17 else 3)]] = 1
     wanted[120:135:3] = 1
-    metric = surrogate(tmp_path, model(leaf(0)))
     own = np.array([code])
-    wanted[135:] = math.log10(metric.macs(own)[0]), math.log10(metric.params(own)[0]), 10
+    wanted[135:] = *(math.log10(count[0]) for count in FAMILY.counts(own)), 10
     found = [
         surrogate(tmp_path, model(leaf(0), coef=np.eye(FEATURES)[place].tolist())).top1(own)[0]
         for place in range(FEATURES)
@@ -105,7 +102,7 @@ def test_trees_of_different_depths_add_up(tmp_path):
 
 
 def test_features_are_compared_as_float32(tmp_path):
-    exact = math.log10(surrogate(tmp_path, model(leaf(0))).macs(codes.array(SPACE, [SPACE.smallest]))[0])
+    exact = math.log10(FAMILY.counts(codes.array(SPACE, [SPACE.smallest]))[0][0])
     coarse = float(np.float32(exact))
     assert coarse != exact
     between = (coarse + exact) / 2
@@ -142,6 +139,10 @@ def test_other_networks_are_refused(options):
 def test_other_families_are_refused():
     with pytest.raises(ConfigError, match="and not family 'nasbench201'"):
         OfaSurrogate(parts.make("families", "nasbench201"), "trees.json")
+
+
+def test_the_known_choices_are_those_of_the_family():
+    assert choices() == SPACE.choices
 
 
 def test_spelt_out_defaults_are_the_same_network():

@@ -15,11 +15,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from hwnas.candidate import Family
+from hwnas.codes import Codes
 from hwnas.errors import ConfigError
+from hwnas.families import _counts
+from hwnas.families._counts import Ints
 from hwnas.families._reuse import reused
 from hwnas.space import Arch, Choice, Space
 
@@ -138,6 +142,31 @@ class MobileNetV3(Family):
         side = int(arch.get("resolution", self.resolutions[0]))
         return (torch.randn(batch, 3, side, side),)
 
+    def counts(self, codes_NG: Codes, /) -> tuple[Ints, Ints]:
+        """MACs and parameters of many codes, N each, by formula: exactly those of the networks themselves."""
+        value_NG = [np.array(choice.values)[codes_NG[:, place]] for place, choice in enumerate(self.space.choices)]
+        sides = value_NG.pop(0) if len(self.resolutions) > 1 else self.resolutions[0]
+        value_NSC = np.stack(value_NG, axis=1).reshape(len(codes_NG), len(STAGES), 1 + 2 * max(self.depths))
+        elastic = _counts.Elastic(
+            kernels=value_NSC[:, :, 1::2].astype(np.int64),
+            expands=value_NSC[:, :, 2::2],
+            depths=value_NSC[:, :, 0].astype(np.int64),
+        )
+        return _counts.inverted_residuals(self._fixed, elastic, sides)
+
+    @property
+    def _fixed(self) -> _counts.Fixed:
+        stem, expand, last = (rounded(channels * self.width) for channels in (STEM, EXPAND, LAST))
+        strides = [stage.small_stride if self.small else stage.stride for stage in STAGES]
+        return _counts.Fixed(
+            widths=[stem, stem, *(rounded(stage.channels * self.width) for stage in STAGES)],
+            strides=[1 if self.small else 2, *strides],
+            last=expand,
+            classes=self.classes,
+            excited=[place for place, stage in enumerate(STAGES) if stage.excite],
+            mixed=last,
+        )
+
     def _net(self, arch: Arch) -> nn.Module:
         stem, expand, last = (rounded(channels * self.width) for channels in (STEM, EXPAND, LAST))
         net = OrderedDict[str, nn.Module]()
@@ -232,14 +261,8 @@ def conv_norm(
 
 
 def rounded(channels: float) -> int:
-    """The nearest multiple of 8, one more where that would take away over a tenth.
-
-    Example:
-        >>> [rounded(channels) for channels in (3, 19.2, 48, 36)]
-        [8, 24, 48, 40]
-    """
-    near = max(8, int(channels + 4) // 8 * 8)
-    return near + 8 if near < 0.9 * channels else near
+    """The nearest multiple of 8, one more where that would take away over a tenth."""
+    return int(_counts.rounded(channels))
 
 
 make_block, make_conv_norm = reused(Block), reused(conv_norm)

@@ -5,7 +5,8 @@ What it says is good for comparing searches with one another, and no accuracy of
 to the end of what was ever evaluated, it is optimistic.
 """
 
-# Shape letters: N networks, F features, T trees, M nodes of a tree.
+# Shape letters: N networks, G choices, S stages, B blocks of a stage, K kernels, E expansion ratios, F features,
+# T trees, M nodes of a tree.
 
 from __future__ import annotations
 
@@ -22,12 +23,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas import parts
-from hwnas.candidate import Candidate, Family
+from hwnas.candidate import Candidate, Countable, Family
+from hwnas.codes import Codes, array
 from hwnas.errors import ConfigError, DataError
 from hwnas.progress import Watch, silent
-from hwnas.quality import _ofa
+from hwnas.space import Choice
 from hwnas.trial import Metric
 
+KERNELS, EXPANDS, DEPTHS = (3, 5, 7), (3, 4, 6), (2, 3, 4)
+STAGES, BLOCKS = 5, 4
 FEATURES = 138
 """Three per kernel and three per expansion ratio of 20 blocks, 15 of depths, log10 of MACs and parameters, blocks."""
 _CHUNK = 1024
@@ -55,11 +59,11 @@ class OfaSurrogate(Metric):
     def __post_init__(self) -> None:
         wanted = {"width": 1.0, "resolutions": (224,), "classes": 1000, "small": False}
         found = {option: getattr(self.family, option, None) for option in wanted}
-        if self.family.space.choices != _ofa.choices() or found != wanted:
+        if self.family.space.choices != choices() or found != wanted or not isinstance(self.family, Countable):
             raise ConfigError(
                 f"the surrogate knows one network, family `mobilenetv3` at its defaults (width 1.0, resolution 224, "
-                f"classes 1000, kernels {list(_ofa.KERNELS)}, expands {list(_ofa.EXPANDS)}, depths "
-                f"{list(_ofa.DEPTHS)}), and not family {self.family.name!r} as it is given",
+                f"classes 1000, kernels {list(KERNELS)}, expands {list(EXPANDS)}, depths {list(DEPTHS)}), and not "
+                f"family {self.family.name!r} as it is given",
                 hint="write `family: mobilenetv3`, without `data`, from which it would take other classes",
             )
 
@@ -81,11 +85,11 @@ class OfaSurrogate(Metric):
 
     def many(self, candidates: Sequence[Candidate], /) -> list[float]:
         """The values of a batch, in order."""
-        codes_NG = np.array([candidate.code for candidate in candidates], dtype=np.int64)
-        top1: list[float] = self.top1(codes_NG.reshape(-1, len(self.family.space))).tolist()
+        codes_NG = array(self.family.space, (candidate.code for candidate in candidates))
+        top1: list[float] = self.top1(codes_NG).tolist()
         return top1
 
-    def top1(self, codes_NG: NDArray[np.int64]) -> NDArray[np.float64]:
+    def top1(self, codes_NG: Codes) -> NDArray[np.float64]:
         """Top-1 in per cent of codes of the family's space; inactive choices make no difference.
 
         Returns:
@@ -94,35 +98,44 @@ class OfaSurrogate(Metric):
         Raises:
             DataError: the file cannot be used.
         """
-        x_NF = features(_ofa.of_codes(codes_NG))
+        assert isinstance(self.family, Countable)  # as the constructor saw to
+        x_NF = features(codes_NG, *self.family.counts(codes_NG))
         chunks = [self._model(x_NF[start : start + _CHUNK]) for start in range(0, len(x_NF), _CHUNK)]
         return np.concatenate([np.empty(0), *chunks])
-
-    def macs(self, codes_NG: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Exact MACs, as `hardware.macs` counts them on the network itself: N."""
-        return _ofa.macs(_ofa.of_codes(codes_NG))
-
-    def params(self, codes_NG: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Exact numbers of parameters, as `hardware.params` counts them on the network itself: N."""
-        return _ofa.params(_ofa.of_codes(codes_NG))
 
     @functools.cached_property
     def _model(self) -> Model:
         return read(self.path)
 
 
-def features(archs: _ofa.Archs) -> NDArray[np.float64]:
+def choices() -> tuple[Choice, ...]:
+    """The choices of the one network that is known, in the order in which `features` reads them."""
+    found: list[Choice] = []
+    for stage in range(1, STAGES + 1):
+        depth = f"stage{stage}.depth"
+        found.append(Choice(depth, DEPTHS))
+        for block in range(1, BLOCKS + 1):
+            deep = tuple(value for value in DEPTHS if value >= block)
+            when = None if len(deep) == len(DEPTHS) else (depth, deep)
+            found.append(Choice(f"stage{stage}.block{block}.kernel", KERNELS, when))
+            found.append(Choice(f"stage{stage}.block{block}.expand", EXPANDS, when))
+    return tuple(found)
+
+
+def features(codes_NG: Codes, macs_N: Codes, params_N: Codes) -> NDArray[np.float64]:
     """What the trees look at: N x F."""
-    exists_NSB, depth_NS = archs.exists, np.array(_ofa.DEPTHS)[archs.depths]
-    kernel_NSBK = np.eye(len(_ofa.KERNELS))[archs.kernels] * exists_NSB[..., None]
-    expand_NSBE = np.eye(len(_ofa.EXPANDS))[archs.expands] * exists_NSB[..., None]
-    count, slots = len(depth_NS), _ofa.STAGES * _ofa.BLOCKS
+    code_NSC = np.asarray(codes_NG, dtype=np.int64).reshape(-1, STAGES, 1 + 2 * BLOCKS)
+    depth_NS = np.array(DEPTHS)[code_NSC[:, :, 0]]
+    exists_NSB = np.arange(BLOCKS) < depth_NS[:, :, None]
+    kernel_NSBK = np.eye(len(KERNELS))[code_NSC[:, :, 1::2]] * exists_NSB[..., None]
+    expand_NSBE = np.eye(len(EXPANDS))[code_NSC[:, :, 2::2]] * exists_NSB[..., None]
+    count, slots = len(depth_NS), STAGES * BLOCKS
     return np.column_stack(
         [
             np.concatenate([kernel_NSBK, expand_NSBE], axis=3).reshape(count, 6 * slots),
-            np.eye(len(_ofa.DEPTHS))[archs.depths].reshape(count, 3 * _ofa.STAGES),
-            np.log10(_ofa.macs(archs)),
-            np.log10(_ofa.params(archs)),
+            np.eye(len(DEPTHS))[code_NSC[:, :, 0]].reshape(count, 3 * STAGES),
+            np.log10(macs_N),
+            np.log10(params_N),
             depth_NS.sum(axis=1),
         ]
     )

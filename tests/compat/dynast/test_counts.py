@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 from hwnas.codes import sample
-from hwnas.compat.dynast.counts import rounded
 from hwnas.compat.dynast.supernets import SUPERNETS
 from hwnas.compat.dynast.table import read
-from hwnas.quality import _ofa
+from hwnas.families.mobilenetv3 import MobileNetV3
 
 from ._files import KNOWN, RECORDS, W10, W12, needs_records
 
@@ -63,16 +62,10 @@ def test_entries_without_effect_do_not_count():
 
 
 @pytest.mark.parametrize(("name", "width"), [(W10, 1.0), (W12, 1.2)])
-def test_they_are_the_counts_of_the_surrogate(name, width):
+def test_they_are_the_counts_of_the_family(name, width):
     codes = sample(SUPERNETS[name].space, 200, np.random.default_rng(0))
-    macs, params = SUPERNETS[name].counts(codes)
-    assert np.array_equal(macs, _ofa.macs(_ofa.of_codes(codes), width))
-    assert np.array_equal(params, _ofa.params(_ofa.of_codes(codes), width))
-
-
-@pytest.mark.parametrize("channels", [3, 8, 19.2, 36, 48, 129.6])
-def test_widths_are_rounded_as_the_networks_do(channels):
-    assert rounded(channels) == _ofa._rounded(channels)
+    family = MobileNetV3(classes=10, width=width)
+    assert np.array_equal(SUPERNETS[name].counts(codes, 10), family.counts(codes))
 
 
 @needs_records

@@ -13,41 +13,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-Ints: TypeAlias = NDArray[np.int64]
+from hwnas.families._counts import Elastic, Fixed, Ints, Tally, inverted_residuals, rounded
+
 Genes: TypeAlias = Mapping[str, NDArray[Any]]
 """The values of every gene, by its name."""
-
-
-def rounded(channels: ArrayLike) -> Ints:
-    """The nearest multiples of 8, one more where that would take away over a tenth.
-
-    Example:
-        >>> rounded([3, 19.2, 48, 36]).tolist()
-        [8, 24, 48, 40]
-    """
-    wanted = np.asarray(channels)
-    near = np.maximum(8, (wanted + 4).astype(np.int64) // 8 * 8)
-    return np.asarray(np.where(near < 0.9 * wanted, near + 8, near), dtype=np.int64)
-
-
-class Tally:
-    """Adds up the layers of N networks: `macs` and `params`, each N."""
-
-    def __init__(self, count: int) -> None:
-        self.macs, self.params = np.zeros(count, np.int64), np.zeros(count, np.int64)
-
-    def conv(self, inner: Any, outer: Any, kernel: Any, side: int, *, groups: Any = 1, on: Any = 1) -> None:
-        """A convolution without bias and its BatchNorm; `side` is that of its output, `on` is 0 where it is absent."""
-        weights = on * outer * (inner // groups) * kernel * kernel
-        self.macs += weights * side * side
-        self.params += weights + on * 2 * outer
-
-    def linear(self, inner: Any, outer: Any, *, bias: bool = True, on: Any = 1) -> None:
-        """A linear layer on one vector."""
-        self.macs += on * inner * outer
-        self.params += on * (inner * outer + bias * outer)
 
 
 def mobile(
@@ -56,6 +27,7 @@ def mobile(
     *,
     widths: Sequence[int],
     strides: Sequence[int],
+    last: int,
     excited: Sequence[int] = (),
     closing: Sequence[tuple[int, int, int]] = (),
     mixed: int | None = None,
@@ -64,42 +36,11 @@ def mobile(
 
     Args:
         genes: `ks` and `e` with four entries per stage, `d` with one.
-        widths: of the stem, the first block, the stages and the last convolution.
-        excited: the stages with squeeze and excitation.
-        closing: further blocks of fixed shape: (kernel, expansion, output channels), stride 1.
-        mixed: width of the linear layer between pooling and classifier, if there is one.
+        widths, strides, last, excited, closing, mixed: of the network, as `Fixed` has them.
     """
-    ks, e, d = genes["ks"], genes["e"], genes["d"]
-    tally, side = Tally(len(d)), 112
-    stem, first, *stages, last = widths
-    tally.conv(3, stem, 3, side)
-    tally.conv(stem, stem, 3, side, groups=stem)
-    tally.conv(stem, first, 1, side)
-    channels = first
-    for stage, out in enumerate(stages):
-        for block in range(4):
-            on, slot = (block < d[:, stage]).astype(np.int64), 4 * stage + block
-            middle = rounded(np.rint(channels * e[:, slot]))
-            tally.conv(channels, middle, 1, side, on=on)
-            side = -(-side // (strides[stage] if block == 0 else 1))
-            tally.conv(middle, middle, ks[:, slot], side, groups=middle, on=on)
-            if stage in excited:
-                squeezed = rounded(middle // 4)
-                tally.linear(middle, squeezed, on=on)
-                tally.linear(squeezed, middle, on=on)
-            tally.conv(middle, out, 1, side, on=on)
-            channels = out
-    for kernel, expansion, out in closing:
-        middle = rounded(channels * expansion)
-        tally.conv(channels, middle, 1, side)
-        tally.conv(middle, middle, kernel, side, groups=middle)
-        tally.conv(middle, out, 1, side)
-        channels = out
-    tally.conv(channels, last, 1, side)
-    if mixed is not None:
-        tally.linear(last, mixed, bias=False)
-    tally.linear(mixed or last, classes)
-    return tally.macs, tally.params
+    blocks = (len(genes["d"]), len(strides) - 1, 4)
+    elastic = Elastic(genes["ks"].reshape(blocks), genes["e"].reshape(blocks), genes["d"])
+    return inverted_residuals(Fixed(widths, strides, last, classes, excited, closing, mixed), elastic, 224)
 
 
 MULTIPLIERS = (0.65, 0.8, 1.0)

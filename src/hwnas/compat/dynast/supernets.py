@@ -15,8 +15,9 @@ import numpy as np
 
 from hwnas.codes import Codes
 from hwnas.compat.dynast import counts
-from hwnas.compat.dynast.counts import Genes, Ints
+from hwnas.compat.dynast.counts import Genes
 from hwnas.errors import ConfigError, SpaceError, nearest
+from hwnas.families._counts import Ints
 from hwnas.space import Choice, Code, Space, Value
 
 
@@ -196,16 +197,18 @@ def _mobile(name: str, space: str, count: Callable[..., tuple[Any, Any]], **opti
 
 
 def _mobilenetv3(width: float, widths: Sequence[int], **options: Any) -> Supernet:
-    *most, mixed = widths
-    count = functools.partial(counts.mobile, widths=most, strides=(2, 2, 2, 1, 2), excited=(1, 3, 4), mixed=mixed)
+    *most, last, mixed = widths
+    count = functools.partial(
+        counts.mobile, widths=most, strides=(2, 2, 2, 2, 1, 2), excited=(1, 3, 4), last=last, mixed=mixed
+    )
     recipe = {"mobilenetv3": {"width": width, "resolution": 224}}
     return _mobile(f"ofa_mbv3_d234_e346_k357_w{width}", "mobilenetv3", count, recipe=recipe, **options)
 
 
 def _proxyless() -> Supernet:
     """Block 21, the only one of a sixth stage, is no part of DyNAS-T's encoding: it stays at kernel 7, expansion 6."""
-    widths = (40, 24, 32, 56, 104, 128, 248, 1664)
-    count = functools.partial(counts.mobile, widths=widths, strides=(2, 2, 2, 1, 2), closing=[(7, 6, 416)])
+    widths, strides = (40, 24, 32, 56, 104, 128, 248), (2, 2, 2, 2, 1, 2)
+    count = functools.partial(counts.mobile, widths=widths, strides=strides, closing=[(7, 6, 416)], last=1664)
     return _mobile("ofa_proxyless_d234_e346_k357_w1.3", "ofa_proxyless", count)
 
 
