@@ -55,6 +55,7 @@ class Config:
         timeout: seconds that one judgement may take; None is no limit.
         asynchronous: tell the search of results as they come; faster with many workers, not repeatable.
         confirm: so many networks of the front are measured again at the end; 0 for none.
+        export: whether the chosen network is written as a file at the end; `hwnas export` does it at any later time.
         device: the target machine.
         torch_device: where torch computes.
     """
@@ -71,6 +72,7 @@ class Config:
     timeout: float | None = None
     asynchronous: bool = False
     confirm: int = 8
+    export: bool = True
     device: str = "local"
     torch_device: str = "cpu"
 
@@ -94,7 +96,7 @@ def read(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) 
     Raises:
         ConfigError: anything that is not allowed.
     """
-    raw = copy.deepcopy(_load(Path(source))) if isinstance(source, str | Path) else dict(source)
+    raw = copy.deepcopy(read_yaml(Path(source))) if isinstance(source, str | Path) else dict(source)
     for text in overrides:
         _override(raw, text)
     return check(raw)
@@ -138,7 +140,15 @@ _EXAMPLE = {
 }
 
 
-def _load(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path, example: str = "`family: …` and `goals: …`") -> dict[str, Any]:
+    """A YAML file of `key: value` lines as a mapping; nothing in it is executed.
+
+    Args:
+        example: what such a file holds, for the message.
+
+    Raises:
+        ConfigError: no such file (names one that is spelt alike), or where it is no valid YAML.
+    """
     if not path.exists():
         around = [str(file) for file in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
         close = difflib.get_close_matches(str(path), around, n=1)
@@ -152,7 +162,7 @@ def _load(path: Path) -> dict[str, Any]:
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise ConfigError(f"{path}{place}: not valid YAML: {getattr(error, 'problem', error)}") from error
     if not isinstance(raw, dict):
-        raise ConfigError(f"{path} must hold `key: value` lines, such as `family: …` and `goals: …`")
+        raise ConfigError(f"{path} must hold `key: value` lines, such as {example}")
     return raw
 
 

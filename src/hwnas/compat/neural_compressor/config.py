@@ -8,7 +8,6 @@ One default differs from the original: `num_evals` is 250, not 100,000.
 
 from __future__ import annotations
 
-import difflib
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,10 +15,9 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from hwnas import parts
 from hwnas.compat.neural_compressor.registry import NASMethods
+from hwnas.config import read_yaml
 from hwnas.errors import ConfigError, nearest
 
 
@@ -493,21 +491,12 @@ def _approach(name: Any) -> str:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        around = [str(file) for file in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
-        close = difflib.get_close_matches(str(path), around, n=1)
-        raise MissingFileError(f"there is no file {str(path)!r}" + (f"; did you mean {close[0]!r}?" if close else ""))
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError(f"{path}{place}: not valid YAML: {getattr(error, 'problem', error)}") from error
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path} must hold `key: value` lines, beginning with `nas:`")
-    return raw
+        return read_yaml(path, "`nas: …`")
+    except ConfigError as error:
+        if path.exists():
+            raise
+        raise MissingFileError(error.args[0]) from None
 
 
 __all__ = [
