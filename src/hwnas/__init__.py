@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hwnas.trial import Goal, Metric, Reading, Search, Trial
     from hwnas.trials import Trials
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "Candidate": "candidate",
