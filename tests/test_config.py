@@ -67,7 +67,8 @@ def test_everything_else_has_a_default() -> None:
     config = read(SMALL)
     assert config == Config({"families.nasbench201": {}}, (GoalSpec("macs", {"hardware.macs": {}}, "min"),))
     assert (config.data, config.weights, config.search) == (None, None, {"algorithms.nsga2": {}})
-    assert (config.budget, config.seed, config.workers, config.confirm) == (100, 0, 1, 8)
+    assert (config.budget, config.seed, config.workers, config.confirm, config.export) == (100, 0, 1, 8, True)
+    assert read(changed(SMALL, export=False)).to_dict()["export"] is False
     assert read(changed(SMALL, data=None, threads=None, timeout=None)) == config
 
 
@@ -297,6 +298,7 @@ def test_the_examples_are_read() -> None:
         (changed(SMALL, budget=None), "budget", "None is not allowed"),
         (changed(SMALL, workers=0), "workers", "must be 1 or more, not 0"),
         (changed(SMALL, confirm=-1), "confirm", "must be 0 or more, not -1"),
+        (changed(SMALL, export="no file"), "export", "'no file' is not allowed"),
         (changed(SMALL, seed=-1), "seed", "must be 0 or more, not -1"),
         (changed(SMALL, threads=0), "threads", "must be 1 or more, not 0"),
         (changed(SMALL, timeout=0), "timeout", "must be a positive number of seconds, not 0"),

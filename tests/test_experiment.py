@@ -205,6 +205,18 @@ def test_a_run_leaves_everything_in_its_folder(config, tmp_path):
     assert tuple(facts["chosen"]) in confirmed & {trial.code for trial in study.trials().front()}
 
 
+def test_a_run_that_exports_nothing_lacks_the_file_alone(config, tmp_path):
+    with_file = hwnas.search(changed(config, budget=6), run=tmp_path / "with")
+    without = hwnas.search(changed(config, budget=6, export=False), run=tmp_path / "without")
+    assert files(tmp_path / "with") - files(tmp_path / "without") == {"models/chosen.onnx"}
+    assert files(tmp_path / "without") <= files(tmp_path / "with")
+    facts = without.run.facts()
+    assert facts["chosen"] == with_file.run.facts()["chosen"] and facts["finished"]
+    assert "export" not in facts and "export" not in facts["seconds"]
+    done = hwnas.export(without, without.front()[0], tmp_path / "later.onnx")
+    onnx.checker.check_model(done.path)
+
+
 def test_the_same_seed_gives_the_same_run(config, tmp_path):
     one, two, other = (
         hwnas.search(changed(config, seed=seed), run=tmp_path / name) for name, seed in (("a", 0), ("b", 0), ("c", 1))

@@ -236,8 +236,9 @@ def _run(plan: Plan, record: Run, folder: Path, watch: Watch) -> Study:
                     _try_baseline(study, config, workers, watch)
         finally:
             workers.close()
-        with phase("export"):
-            _export(study, folder, watch)
+        if config.export:
+            with phase("export"):
+                _export(study, folder, watch)
         record.note("finished", True)
     except (Interrupted, KeyboardInterrupt):
         record.event("interrupted")

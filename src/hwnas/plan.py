@@ -246,7 +246,7 @@ def _estimate(plan: Plan, watch: Watch) -> None:
         each += plan.seconds.get(key, 0.0)
     plan.seconds["search"] = each * min(plan.config.budget, space.size)
     if plan.config.confirm:
-        plan.seconds["confirm and export"] = 3 * each * (plan.config.confirm + 1) + 5
+        plan.seconds["confirm and export"] = 3 * each * (plan.config.confirm + 1) + 5 * plan.config.export
 
 
 def setup_of(config: Config, folder: Path) -> Setup:

@@ -144,6 +144,13 @@ def test_a_data_set_brings_its_classes_and_its_batch(tmp_path):
     assert done.raw["goals"]["accuracy_top1"]["max"] == {"quality.shared": {"batch": 32}}
     assert done.raw["data"]["hwnas.compat.dynast.imagenet"]["fraction"] == 0.5
     assert done.raw["goals"]["macs"]["min"]["hwnas.compat.dynast.counted"]["classes"] == 2
+    assert done.raw["export"] is True
+
+
+def test_only_trained_networks_are_exported(tmp_path):
+    counted = made(optimization_metrics=["macs", "params"], measurements=["macs", "params"])
+    foretold = made(**ACCURATE, surrogate=surrogate(tmp_path / "s"))
+    assert counted.raw["export"] is foretold.raw["export"] is False
 
 
 def test_the_environment_may_name_the_surrogate(tmp_path, monkeypatch):

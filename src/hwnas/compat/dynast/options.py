@@ -173,6 +173,7 @@ def task(options: Options) -> Task:
         "workers": launch.workers,
         "timeout": float(options.dist_timeout) if options.distributed else None,
         "confirm": 0,
+        "export": "weights" in sources,  # a file of a network that nobody trained serves nobody
         "torch_device": options.device,
     }
     notes += [*idle, *launch.notes]
