@@ -24,7 +24,7 @@ demo: $(VENV)/installed
 	@$(BIN)/hwnas show $(RUN)
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal -m "not slow and not gpu"
 
 test-all: $(VENV)/installed-dev
 	$(BIN)/python -m pytest

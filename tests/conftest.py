@@ -1,4 +1,4 @@
-"""What all tests share: one torch thread, a cache of their own, and the toys as parts that other processes can load."""
+"""What all tests share: one thread, a cache of their own, and the toys as parts that other processes can load."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before NumPy is loaded: tests run side by side, and threads only fight for cores
 
 import toys
 
