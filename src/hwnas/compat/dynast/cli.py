@@ -8,11 +8,11 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from hwnas.compat.dynast.options import ALGORITHMS, RUNTIMES, SURROGATE, TACTICS, Options, Task, task
 from hwnas.compat.dynast.supernets import REFUSED, SUPERNETS
-from hwnas.errors import ConfigError, HwnasError, Interrupted, MissingExtraError
+from hwnas.errors import ConfigError, HwnasError, Interrupted, MissingExtraError, nearest
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     out, err = Console(**plain), Console(stderr=True, **plain)
     try:
         return _search(task(options(given)), out, err, shlex.join(["dynast", *given]))
-    except SystemExit as end:  # argparse has printed its help, or what is wrong
+    except SystemExit as end:  # argparse has printed its help
         return int(end.code or DONE)
     except BrokenPipeError:  # `dynast … | head`; there is nobody left to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -52,8 +52,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def options(arguments: Sequence[str]) -> Options:
-    """The flags as options; what argparse itself refuses ends in SystemExit(2)."""
-    known = vars(parser().parse_args(arguments))
+    """The flags as options.
+
+    Raises:
+        ConfigError: a flag that is unknown, is missing or lacks its value.
+    """
+    flags = parser()
+    for word in (given.partition("=")[0] for given in arguments if given.startswith("--")):
+        if not any(flag.startswith(word) for flag in flags.words):  # told before a flag that is missing for it
+            raise ConfigError(f"there is no flag {word}; {nearest(word, flags.words)}", hint=_HELP)
+    known = vars(flags.parse_args(arguments))
     lists = ("optimization_metrics", "measurements")
     given: dict[str, Any] = {name: value for name, value in known.items() if value is not None}
     given |= {name: tuple(known[name]) for name in lists} | {"limits": _limits(known["limits"])}
@@ -128,16 +136,46 @@ def _readable(value: float) -> str:
     return f"{value:,.0f}" if value == int(value) and abs(value) >= 1000 else f"{value:.6g}"
 
 
-def parser() -> argparse.ArgumentParser:
+_HELP = "all flags: dynast --help"
+
+
+class Flags(argparse.ArgumentParser):
+    """Flags whose errors are raised, so that they read like all others."""
+
+    @property
+    def words(self) -> list[str]:
+        """All flags in their long form."""
+        return [word for action in self._actions for word in action.option_strings if word.startswith("--")]
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(message, hint=_HELP)
+
+
+def _one_of(words: Sequence[str]) -> str:
+    return "{" + ",".join(words) + "}"
+
+
+class _Help(argparse.HelpFormatter):
+    """Shows defaults where they tell something."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        default = action.default
+        if default in (None, False, argparse.SUPPRESS) or default == []:
+            return action.help
+        told = " ".join(default) if isinstance(default, list) else default
+        return f"{action.help} (default: {told})"
+
+
+def parser() -> Flags:
     """The flags of the command."""
-    made = argparse.ArgumentParser(
+    made = Flags(
         prog="dynast",
         description="Searches a super-network for the networks that are best in one to three metrics, as DyNAS-T does. "
         "Every network is evaluated before it is reported; results grow row by row in a CSV file, and the same command "
         "again goes on where it was left.",
         epilog="Example: dynast --supernet ofa_mbv3_d234_e346_k357_w1.0 --optimization_metrics accuracy_top1 macs "
         "--measurements accuracy_top1 macs params --surrogate surrogate_mbv3w10_top1.json.gz --results_path found.csv",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_Help,
     )
     add = made.add_argument_group("what is searched").add_argument
     refused = ", ".join(REFUSED)
@@ -175,14 +213,14 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--search_tactic",
         default=DEFAULTS["search_tactic"],
-        choices=TACTICS,
+        metavar=_one_of(TACTICS),
         help="linas: predictors learn from every evaluation and choose the next ones; evolutionary: the algorithm by "
         "itself; random: the baseline",
     )
     add(
         "--search_algo",
         default=DEFAULTS["search_algo"],
-        choices=ALGORITHMS,
+        metavar=_one_of(ALGORITHMS),
         help="one objective: ga, cmaes; two and more: nsga2, age; many: unsga3, ctaea, moead",
     )
     add(
@@ -222,7 +260,12 @@ def parser() -> argparse.ArgumentParser:
     add("--dataloader_workers", type=int, metavar="N", help="accepted; images are read once, by all cores")
     add = made.add_argument_group("latency").add_argument
     add("--batch_size", type=int, default=DEFAULTS["batch_size"], metavar="N", help="images in one pass")
-    add("--runtime", default=DEFAULTS["runtime"], choices=RUNTIMES, help="what runs the network on this machine's CPU")
+    add(
+        "--runtime",
+        default=DEFAULTS["runtime"],
+        metavar=_one_of(RUNTIMES),
+        help="what runs the network on this machine's CPU",
+    )
     add("--threads", type=int, default=DEFAULTS["threads"], metavar="N", help="of the network that is timed")
     add = made.add_argument_group("many at once").add_argument
     add(
