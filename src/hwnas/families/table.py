@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from hwnas.candidate import Family
 from hwnas.codes import active
 from hwnas.errors import ConfigError, DataError, MetricError, SpaceError, nearest
-from hwnas.families._columns import Cells, Sheet, read
 from hwnas.space import Arch, Choice, Code, Space, Value
+from hwnas.tables import Cells, Sheet, read
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

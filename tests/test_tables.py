@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hwnas.errors import ConfigError, DataError
-from hwnas.families._columns import read
+from hwnas.tables import read
 
 
 @pytest.fixture

@@ -216,3 +216,6 @@ def _cells(array: NDArray[Any]) -> Cells:
     if array.dtype.kind == "f":
         return [value if value == value else None for value in array.astype(np.float64).tolist()]
     return list(array.tolist()) if array.dtype.kind != "U" else [value or None for value in array.tolist()]
+
+
+__all__ = ["Cells", "Sheet", "read"]
