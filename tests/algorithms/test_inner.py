@@ -17,8 +17,15 @@ from hwnas.trial import Search, excess, losses
 from ._toy import GOALS, LIMITED, SPACE, cube, judge
 
 RNG = np.random.default_rng
-OTHERS = [name for name in parts.names("algorithms") if name != "linas"]
-every_other = pytest.mark.parametrize("name", OTHERS)
+DEAR = ("age", "bayesian")
+every_other = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name in DEAR))
+        for name in parts.names("algorithms")
+        if name != "linas"
+    ],
+)
 
 
 def columns(codes_NG):
