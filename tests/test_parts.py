@@ -14,10 +14,14 @@ import pytest
 
 import toys
 from hwnas import parts
+from hwnas.algorithms.linas import Linas
 from hwnas.algorithms.random import Random
 from hwnas.errors import ConfigError
 from hwnas.hardware.macs import Macs
 from hwnas.hardware.measured import Measured
+from hwnas.predictors.gp import Gp
+from hwnas.predictors.ridge import Ridge
+from hwnas.predictors.svr import Svr
 from hwnas.runtimes.torch import TorchRuntime
 
 METRICS = ("quality", "hardware")
@@ -222,6 +226,36 @@ def test_nested_parts(make):
     assert make(search=already).search is already
 
 
+@pytest.mark.parametrize("name", ["ridge", "predictors.ridge"])
+def test_a_list_of_parts(name):
+    listed = [name, {"gp": {"counts": False}}, Svr(epsilon=0.5)]
+    search = parts.make("algorithms", {"linas": {"predictors": listed}})
+    assert search.predictors == (Ridge(), Gp(counts=False), Svr(epsilon=0.5))
+    assert parts.make("algorithms", {"linas": {"predictors": tuple(listed)}}) == search
+    alone = parts.make("algorithms", {"linas": {"predictors": name}})
+    assert alone.predictors == (Ridge(),)
+    assert parts.make("algorithms", {"linas": {"predictors": {"ridge": {"restarts": 3}}}}).predictors == (Ridge(3),)
+
+
+def test_mistakes_in_a_list_of_parts_bear_their_place():
+    def made(*predictors):
+        parts.make("algorithms", {"linas": {"predictors": list(predictors)}}, path="search")
+
+    here = r"^search.linas.predictors\[1\]"
+    with pytest.raises(ConfigError, match=rf"{here}: unknown part 'rigde' of predictors; did you mean 'ridge'"):
+        made("gp", "rigde")
+    with pytest.raises(ConfigError, match=rf"{here}.ridge.restarts: 'x' is not allowed"):
+        made("gp", {"ridge": {"restarts": "x"}})
+    with pytest.raises(ConfigError, match=rf"{here}.ridge: restarts must be at least 1, not 0"):
+        made("gp", {"ridge": {"restarts": 0}})
+    with pytest.raises(ConfigError, match=rf"{here}: expected a name"):
+        made("gp", 3)
+    with pytest.raises(ConfigError, match=rf"{here}: expected a name"):
+        made("gp", None)
+    with pytest.raises(ConfigError, match=r"^search.linas: predictors must name one or more"):
+        made()
+
+
 def test_nested_parts_are_given_what_the_experiment_has(make):
     part = make(given={"seed": 5}, base={"outside.options": {"base": {"outside.options": {}}}})
     assert part.seed == part.base.seed == part.base.base.seed == 5
@@ -256,7 +290,7 @@ def test_unknown_parts_and_options():
 
 
 def test_options_that_only_the_experiment_sets_are_not_offered():
-    with pytest.raises(ConfigError, match=r"known: column$"):
+    with pytest.raises(ConfigError, match=r"known: column, scale, unit, measured$"):
         parts.make("quality", {"tabular": {"colmun": "x"}}, {"family": toys.Toy()})
 
 
@@ -355,6 +389,8 @@ def test_a_package_that_cannot_be_imported_says_so_itself(package):
         Macs(),
         Measured(threads=2),
         Measured(runtime=TorchRuntime(), threads=2),
+        Linas(),
+        Linas(inner=Random(batch=3), predictors=(Gp(counts=False), Ridge(restarts=3), Svr(strengths=(1.0, 5.0)))),
     ],
 )
 def test_the_spec_of_a_part_builds_it_again(part):
@@ -366,6 +402,9 @@ def test_the_spec_of_a_part_builds_it_again(part):
 
 def test_specs_leave_out_defaults_and_what_the_experiment_gives(make):
     assert parts.spec_of(Random()) == {"algorithms.random": {}}
+    assert parts.spec_of(Linas(batch=3, predictors=(Gp(counts=False), Ridge()))) == {
+        "algorithms.linas": {"batch": 3, "predictors": [{"predictors.gp": {"counts": False}}, {"predictors.ridge": {}}]}
+    }
     assert parts.spec_of(make(given={"seed": 3}, count=2, runtime="torch")) == {
         "outside.options": {"count": 2, "table": {}, "runtime": {"runtimes.torch": {}}}
     }

@@ -24,6 +24,8 @@ from hwnas.data._splits import InMemory, fingerprint
 from hwnas.errors import MetricError
 from hwnas.formats.onnx import Onnx
 from hwnas.hardware.macs import Macs
+from hwnas.predictors import LEAST, Predictor
+from hwnas.predictors.ridge import Ridge
 from hwnas.runtimes.torch import TorchRuntime
 from hwnas.space import Choice, Space
 from hwnas.testing import SPACE, Toy, Untrained
@@ -510,6 +512,88 @@ class Sloppy(Onnx):
         super().write(model, inputs, path, metadata)
 
 
+# --- predictors ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Guess(Predictor):
+    """Ridge regression whose fit a subclass spoils."""
+
+    def fit(self, space, codes_NG, values_N, rng, /):
+        return self.spoilt(Ridge().fit(space, codes_NG, values_N, rng), rng)
+
+
+class Reversed(Guess):
+    """Predicts the opposite of what it knows."""
+
+    def spoilt(self, fitted, rng):
+        mean = fitted.mean
+        fitted.mean = lambda codes_NG: -mean(codes_NG)
+        return fitted
+
+
+class Confident(Guess):
+    """Tells of values held out what it knew of them."""
+
+    def spoilt(self, fitted, rng):
+        fitted.held_out = fitted.held_out * 0 + 1e6
+        return fitted
+
+
+class Attentive(Guess):
+    """Looks at choices that do not matter."""
+
+    def spoilt(self, fitted, rng):
+        mean = fitted.mean
+        fitted.mean = lambda codes_NG: mean(codes_NG) + codes_NG.sum(axis=1)
+        return fitted
+
+
+class Moody(Guess):
+    """Draws from the generator of all."""
+
+    def spoilt(self, fitted, rng):
+        np.random.random()  # noqa: NPY002  # that is what is wrong with it
+        return fitted
+
+
+class Fickle(Guess):
+    """Predicts something else with every fit."""
+
+    fits: ClassVar[itertools.count] = itertools.count()
+
+    def spoilt(self, fitted, rng):
+        mean, shift = fitted.mean, 1e-6 * next(self.fits)
+        fitted.mean = lambda codes_NG: mean(codes_NG) + shift
+        return fitted
+
+
+class Timid(Guess):
+    """Draws hardly scatter, whatever the spread says."""
+
+    def spoilt(self, fitted, rng):
+        spread = fitted.spread
+        fitted.spread = lambda codes_NG: 10 * spread(codes_NG)
+        return fitted
+
+
+class Needy(Guess):
+    """Wants more than the least number of values."""
+
+    def spoilt(self, fitted, rng):
+        fitted.held_out = fitted.held_out[:-1] if len(fitted.held_out) == LEAST else fitted.held_out
+        return fitted
+
+
+class Zero(Guess):
+    """Draws equal values towards zero."""
+
+    def spoilt(self, fitted, rng):
+        mean, share = fitted.mean, 1.0 if np.ptp(fitted.held_out) else 0.5
+        fitted.mean = lambda codes_NG: share * mean(codes_NG)
+        return fitted
+
+
 BROKEN = [
     (testing.is_described, Undescribed(), "begins with no sentence"),
     (testing.names_its_options, AnyOption(), "misspelt options would pass"),
@@ -569,6 +653,14 @@ BROKEN = [
     (testing.weights_are_kept, Dear(Toy()), "before anything was prepared"),
     (testing.the_fingerprint_tells_of_weights, SeedlessWeights(Toy()), "another seed"),
     (testing.interrupted_weights_go_on, Stepped(Path()), "it ends otherwise"),
+    (testing.ranks_what_it_has_not_seen, Reversed(), "a Kendall tau of -"),
+    (testing.ranks_what_it_has_not_seen, Confident(), "its held-out predictions by"),
+    (testing.sees_active_choices_only, Attentive(), "inactive choices change"),
+    (testing.predicts_repeatably, Moody(), "the random state of NumPy"),
+    (testing.predicts_repeatably, Fickle(), "the same seed gives other predictions"),
+    (testing.draws_scatter_around_the_mean, Timid(), "times as widely as the spread says"),
+    (testing.takes_little_and_equal_values, Needy(), "holds out another number"),
+    (testing.takes_little_and_equal_values, Zero(), "all values are 7"),
     (testing.loads_and_runs, Loud(), "the random state of torch"),
     (testing.names_its_version, Unversioned(), "a name and a number"),
     (testing.opens_files_or_says_why_not, Trusting(), "as if it were a network"),
@@ -645,6 +737,7 @@ def test_all_promises_of_a_part_at_once():
     testing.check(TorchRuntime())
     testing.check_runtime(TorchRuntime())
     testing.check_format(Onnx())
+    testing.check_predictor(Ridge())
     with pytest.raises(AssertionError, match="no frozen dataclass"):
         testing.check(Thawed())
     with pytest.raises(AssertionError, match="inherits from no protocol"):
