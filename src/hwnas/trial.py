@@ -62,7 +62,8 @@ class Metric(Protocol):
     - `many(candidates)`: a batch at once, one float or Reading each, in order.
     - `cheap = True`: costs next to nothing, so limits on it are checked before anything else runs.
     - `exact = True`: structural: the value follows from the code alone, so that a search may compute it.
-    - `of_codes(codes)`: with `exact`: the values of many codes, N x G, at once and without building a network.
+    - `of_codes(codes)`: with `exact`: the values of many codes, N x G, at once and without building a network; None
+      where this family allows no such thing.
     - `exclusive = True`: needs a quiet machine: never runs while other work does.
     - `confirmed()`: the metric that judges the finalists, on data or with care that the search never used.
     - `estimate(candidate)`: seconds that one judgement will take, before `prepare` has run.
