@@ -203,7 +203,7 @@ def main() -> None:
     plans = (
         {"random": 1000, "nsga2 small": 600, "linas": 60}
         if quick
-        else {"random": 6000, "nsga2 small": 1500, "linas": 400}
+        else {"random": 15_000, "nsga2 small": 1500, "linas": 250}
     )
     devices = DEVICES[:1] if quick else DEVICES
     bench = {
