@@ -280,6 +280,12 @@ def _resolved(plan: Plan, record: Run, watch: Watch) -> list[Goal]:
     return goals
 
 
+def _beside(progress: Progress) -> Progress:
+    """A random search's progress beside the run: without its hypervolume, which is a share of another box."""
+    facts = {name: fact for name, fact in progress.facts.items() if name != "hypervolume"}
+    return replace(progress, phase=BESIDE, facts=facts)
+
+
 def _measure_noise(plan: Plan, record: Run, watch: Watch) -> None:
     """The noise floor of the machine, once per run, by every metric that has one."""
     noise = record.facts().get("noise", {})
@@ -367,7 +373,7 @@ def _baseline(study: Study, config: Config, budget: int, workers: Workers, watch
             budget,
             _Knowing(workers, study.trials()),
             identity=_search_identity(study, replace(config, search={"algorithms.random": {}}, asynchronous=False)),
-            watch=lambda progress: watch(replace(progress, phase=BESIDE)),
+            watch=lambda progress: watch(_beside(progress)),
         )
     finally:
         beside.run.note("seconds", {"search": before.get("search", 0.0) + time.perf_counter() - began})

@@ -125,7 +125,7 @@ def _reject_unfit_search(plan: Plan) -> None:
         return
     names = [goal.name for goal in plan.goals if goal.objective]
     fitting = [name for name in parts.names("algorithms") if _fits(name, plan)]
-    message = f"{spec_name(plan.config.search)!r} {reason} ({', '.join(names)})"
+    message = f"{_spelt(plan.config.search)} {reason} ({', '.join(names)})"
     raise ConfigError(message, path="search", hint=f"these fit: {', '.join(fitting)}")
 
 
@@ -137,9 +137,13 @@ def _fits(name: str, plan: Plan) -> bool:
         return False
 
 
-def spec_name(spec: Any) -> str:
-    """The bare name of a part, as its user wrote it."""
-    return next(iter(spec)).rpartition(".")[2] if isinstance(spec, Mapping) else type(spec).__name__
+def _spelt(spec: Any) -> str:
+    """A part as its user wrote it: the bare name, and the parts in its options, which may be what does not fit."""
+    if not isinstance(spec, Mapping):
+        return repr(spec)
+    ((name, options),) = spec.items()
+    inside = ", ".join(f"{option}: {value}" for option, value in options.items() if isinstance(value, str | Mapping))
+    return f"{name.rpartition('.')[2]!r}" + (f" with {inside}" if inside else "")
 
 
 def _reject_unsendable(config: Config) -> None:

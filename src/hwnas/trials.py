@@ -131,7 +131,7 @@ class Best:
             return {}
         front = Trials([trial for trial, _ in self._front], self._goals)
         best = {goal.name: front.best(goal.name).values[goal.name] for goal in self._goals if goal.objective}
-        if self._count < SETTLED:
+        if self._count < SETTLED or len(best) < 2:  # of one objective the best value says it all
             return {"best": best}
         own = np.stack([values for _, values in self._front])
         return {"best": best, "hypervolume": _share(own, self._low, self._high)}
