@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import itertools
 import json
+import math
 import os
 import random
 import re
@@ -855,7 +856,8 @@ def beside(run: Path) -> Study | None:
     return baseline_of(hwnas.load(run))
 
 
-def test_where_judging_costs_nothing_a_random_search_is_made_unasked(config, tmp_path):
+def test_where_judging_costs_nothing_a_random_search_is_made_unasked(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(experiment, "NOTHING", math.inf)  # on a busy machine, too
     study = hwnas.search(config, run=tmp_path / "run")
     random = hwnas.search(changed(config, search="random", confirm=0), run=tmp_path / "random")
     assert study.run.records.names() == ["main", "baseline"] and random.run.records.names() == ["main"]
@@ -875,6 +877,7 @@ def test_a_random_search_that_fails_costs_the_run_nothing(config, tmp_path, monk
     def fails(*_: Any) -> None:
         raise SearchError("every network failed")
 
+    monkeypatch.setattr(experiment, "NOTHING", math.inf)
     monkeypatch.setattr(experiment, "_baseline", fails)
     study = hwnas.search(config, run=tmp_path / "run")
     assert study.run.facts()["finished"] and study.run.facts()["export"]
