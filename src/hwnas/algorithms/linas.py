@@ -181,7 +181,8 @@ class Linas(Search):
                 lived = inner_search.breed(space, rate, start_NG, rng, self.population, generations)
             else:
                 tried = inner_search.pursue(self.inner, goals, space, beliefs.values, start_NG, rng, self.evaluations)
-                lived = rate(codes.array(space, (trial.code for trial in tried)))
+                told = {goal.name: np.array([trial.values[goal.name] for trial in tried]) for goal in goals}
+                lived = (codes.array(space, (trial.code for trial in tried)), *beliefs.losses(told))
         new_N = np.array([code not in history.known for code in codes.tuples(lived[0])], dtype=bool)
         lived = (lived[0][new_N], lived[1][new_N], lived[2][new_N])
         many, few = POOL
