@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from hwnas.trials import Trials
 
 DONE, FAILED, USAGE, INFEASIBLE, STOPPED = 0, 1, 2, 3, 130
+FRESH = "this run trains no weights: the file holds the architecture with fresh ones"
 
 app = typer.Typer(
     help="Hardware-aware neural architecture search: say what may vary, what counts as good and which machine it must "
@@ -264,7 +265,7 @@ def export(
         print(json.dumps(deploy.as_fact(done), indent=2))
         return
     if not done.trained:
-        err.print("this run trains no weights: the file holds the architecture with fresh ones", style="yellow")
+        err.print(FRESH, style="yellow")
     spread = units.show((done.latency_high - done.latency_low) / 2, "s")
     out.print(f"{done.path}: {units.show(done.bytes, 'bytes')}")
     out.print(f"latency of this file here: {units.show(done.latency, 's')} ± {spread}")
@@ -397,6 +398,8 @@ def _drive(work: Callable[[], Study], display: Display, folder: Path) -> None:
     from hwnas.report import verdict
 
     facts = study.run.facts()
+    if facts.get("export") and not facts["export"].get("trained"):
+        err.print(FRESH, style="yellow")
     out.print(verdict(study))
     if facts.get("export"):
         out.print(f"model:  {facts['export']['path']}")
