@@ -398,7 +398,7 @@ def _drive(work: Callable[[], Study], display: Display, folder: Path) -> None:
     from hwnas.report import verdict
 
     facts = study.run.facts()
-    if facts.get("export") and not facts["export"].get("trained"):
+    if facts.get("export") and not facts["export"].get("trained") and not display.quiet:
         err.print(FRESH, style="yellow")
     out.print(verdict(study))
     if facts.get("export"):
