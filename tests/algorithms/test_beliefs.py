@@ -218,6 +218,18 @@ def test_a_trial_teaches_the_goals_that_it_has_values_of():
     assert cost_codes == [trial.code for trial in [*done, *over]]
 
 
+def test_what_is_only_recorded_is_learnt_by_nobody_and_stops_nothing():
+    counter, noted = Counter(), Goal("noted", None, "min", objective=False)
+    goals = (UP, noted, counter.goal(True, objective=False))
+    beliefs = Beliefs(SPACE, goals, (Ridge(),))
+    assert [goal.name for goal in beliefs.goals] == ["gain"]
+    assert beliefs.learn(trials_of([UP], 30, total), RNG(0)), "no trial has a value of what is only recorded"
+    codes_NG = codes.sample(SPACE, 5, RNG(1))
+    assert set(beliefs.notes()) == set(beliefs.values(codes_NG)) == {"gain"} and not counter.many
+    ruled = beliefs.first_computed(codes_NG)  # what can be computed is still a ruler for the first networks
+    assert np.array_equal(ruled, 10.0 + codes_NG.sum(axis=1)) and not counter.singly
+
+
 def test_nothing_new_is_nothing_to_learn():
     recorder = Recorder()
     beliefs, trials = Beliefs(SPACE, (UP,), [recorder]), trials_of((UP,), 12, total)

@@ -123,16 +123,20 @@ class Belief:
 
 
 class Beliefs:
-    """All goals of a search, each computed or predicted.
+    """All goals that a search pursues or has to keep, each computed or predicted; `goals` are these.
+
+    A goal that is only recorded, without a limit and no objective, changes nothing and is learnt by nobody.
 
     Args:
         predictors: of these, the one with the smallest held-out error is used, goal by goal.
     """
 
     def __init__(self, space: Space, goals: Sequence[Goal], predictors: Sequence[Predictor]) -> None:
-        self._space, self.goals, self._predictors = space, tuple(goals), tuple(predictors)
+        self._space, self._predictors = space, tuple(predictors)
+        self.goals = tuple(goal for goal in goals if goal.objective or goal.limit is not None)
+        self._ruler = next(filter(None, map(_computed, goals)), None)
         self._learnt: dict[str, Belief] = {}
-        self._counted: dict[str, dict[Code, float]] = {goal.name: {} for goal in goals}
+        self._counted: dict[str, dict[Code, float]] = {goal.name: {} for goal in self.goals}
         self._stand_ins: dict[str, Belief] = {}
         self._size, self._ready = -1, False
 
@@ -239,8 +243,7 @@ class Beliefs:
 
     def first_computed(self, codes_NG: Codes) -> Floats | None:
         """The first goal that is computed for many codes at once: a ruler for what has not been measured."""
-        computed = next(filter(None, map(_computed, self.goals)), None)
-        return None if computed is None else np.asarray(computed(codes_NG), dtype=float)
+        return None if self._ruler is None else np.asarray(self._ruler(codes_NG), dtype=float)
 
     @property
     def counts_slowly(self) -> bool:
