@@ -19,7 +19,7 @@ from hwnas.testing import SPREAD, Toy, fitting
 from hwnas.trial import Goal, Trial, losses
 from hwnas.workers import Bench, Here, Setup
 
-from ._toy import GOALS, LIMITED, SPACE, cube, drive, judge, rough, volumes
+from ._toy import GOALS, LIMITED, SPACE, Four, cube, drive, judge, rough, volumes
 
 LIGHT = {"evaluations": 600, "population": 50, "predictors": (Ridge(),)}
 DEAR = ("age", "bayesian")
@@ -211,26 +211,6 @@ def test_four_objectives():
 
 
 # --- in a study ------------------------------------------------------------------------------------------------------
-
-
-class Four(Here):
-    """Four pretended workers, which note how many networks were under way when the next one was finished."""
-
-    capacity = 4
-
-    def __init__(self, bench):
-        super().__init__(bench)
-        self.flying, self.heights = 0, []
-
-    def submit(self, job):
-        self.flying += len(job.codes)
-        super().submit(job)
-
-    def next_done(self, timeout=None):
-        self.heights.append(self.flying)
-        outcome = super().next_done(timeout)
-        self.flying -= outcome is not None
-        return outcome
 
 
 @pytest.fixture

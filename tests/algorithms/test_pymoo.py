@@ -22,9 +22,9 @@ from hwnas.space import Choice, Space
 from hwnas.study import Study
 from hwnas.testing import Toy, fitting
 from hwnas.trial import Goal, Trial, losses
-from hwnas.workers import Bench, Here, Setup
+from hwnas.workers import Bench, Setup
 
-from ._toy import GOALS, SPACE, apart, cube, drive, judge, rough
+from ._toy import GOALS, SPACE, Four, apart, cube, drive, judge, rough
 
 BREEDERS = (Ga, Nsga2, Age, Unsga3, Ctaea, Moead)
 FREE = tuple(cls for cls in BREEDERS if not cls.whole)
@@ -267,26 +267,6 @@ def test_the_true_optimum_is_found_by_judging_part_of_a_space(name):
         reference = (15.0, 25.0)
         whole = pareto.hypervolume(losses(everything, goals), reference)
         assert pareto.hypervolume(losses(found, goals), reference) >= share * whole
-
-
-class Four(Here):
-    """Four pretended workers, which note how many networks were under way when the next one was finished."""
-
-    capacity = 4
-
-    def __init__(self, bench):
-        super().__init__(bench)
-        self.flying, self.heights = 0, []
-
-    def submit(self, job):
-        self.flying += len(job.codes)
-        super().submit(job)
-
-    def next_done(self, timeout=None):
-        self.heights.append(self.flying)
-        outcome = super().next_done(timeout)
-        self.flying -= outcome is not None
-        return outcome
 
 
 @pytest.mark.parametrize("name", ["random", *EVERYBODY])

@@ -9,7 +9,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from hwnas import codes, pareto
+from hwnas import codes
+from hwnas.algorithms._selection import order
 from hwnas.codes import Codes
 from hwnas.predictors import Floats
 from hwnas.space import Space
@@ -44,9 +45,8 @@ def breed(
     alive = rate(np.unique(start_NG, axis=0))
     lived = [alive]
     for _ in range(generations):
-        order_P = ordered(alive)[:population]
-        alive = _at(alive, order_P)
-        parent_2P = rng.integers(len(order_P), size=(2, 2, population)).min(axis=1)  # of two, the one better placed
+        alive = _at(alive, ordered(alive)[:population])
+        parent_2P = rng.integers(len(alive[0]), size=(2, 2, population)).min(axis=1)  # of two, the one better placed
         child_NG, other_NG = alive[0][parent_2P[0]], alive[0][parent_2P[1]]
         paired_N1 = rng.random((population, 1)) < PAIRED
         child_NG = np.where(paired_N1, codes.crossover(space, child_NG, other_NG, rng), child_NG)
@@ -106,16 +106,8 @@ def pursue(
 
 
 def ordered(rated: Rated) -> Codes:
-    """The places of codes from best to worst: by excess, Pareto rank, then room on the front."""
-    _, losses_NM, excess_N = rated
-    feasible_N = excess_N <= 0
-    rank_N = np.zeros(len(losses_NM), dtype=np.int64)
-    room_N = np.zeros(len(losses_NM))
-    rank_N[feasible_N] = pareto.ranks(losses_NM[feasible_N])
-    for rank in np.unique(rank_N[feasible_N]):
-        here_N = feasible_N & (rank_N == rank)
-        room_N[here_N] = pareto.crowding(losses_NM[here_N])
-    return np.lexsort((-room_N, rank_N, excess_N))
+    """The places of codes from best to worst."""
+    return order(rated[1], rated[2])
 
 
 def _at(rated: Rated, place_P: Codes) -> Rated:

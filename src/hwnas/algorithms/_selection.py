@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 import numpy as np
 
 from hwnas import codes
-from hwnas.codes import Codes
+from hwnas.codes import Codes, Floats
 from hwnas.pareto import crowding, ranks
 from hwnas.space import Code, Space
 from hwnas.trial import Goal, Trial, excess, losses
@@ -137,14 +137,22 @@ def _everywhere(space: Space, known: set[Code], rng: np.random.Generator) -> Ite
 def best_first(trials: Sequence[Trial], goals: Sequence[Goal]) -> list[Trial]:
     """The trials that did not fail, best first: by excess over the limits, then Pareto rank, then crowding distance.
 
-    This is the constrained order of NSGA-II (Deb et al., 2002). With one objective it is the order of its losses.
+    With one objective it is the order of its losses.
     """
     judged = [trial for trial in trials if trial.state != "failed"]
     excess_T = np.array([excess(trial, goals) for trial in judged])
-    losses_TM = losses(judged, goals)
-    losses_TM[excess_T > 0] = np.inf  # beyond a limit only the excess counts, and nobody is dominated from there
-    rank_T = ranks(losses_TM)
-    room_T = np.zeros(len(judged))
-    for rank in np.unique(rank_T):
-        room_T[rank_T == rank] = crowding(losses_TM[rank_T == rank])
-    return [judged[i] for i in np.lexsort((-room_T, rank_T, excess_T))]
+    return [judged[place] for place in order(losses(judged, goals), excess_T)]
+
+
+def order(losses_TM: Floats, excess_T: Floats) -> Codes:
+    """The places of rows from best to worst: by excess over the limits, then Pareto rank, then room on the front.
+
+    This is the constrained order of NSGA-II (Deb et al., 2002); equals stay as they come.
+    """
+    kept_T = excess_T <= 0  # beyond a limit only the excess counts, and nobody is dominated from there
+    rank_T, room_T = np.zeros(len(losses_TM), dtype=np.int64), np.zeros(len(losses_TM))
+    rank_T[kept_T] = ranks(losses_TM[kept_T])
+    for rank in np.unique(rank_T[kept_T]):
+        here_T = kept_T & (rank_T == rank)
+        room_T[here_T] = crowding(losses_TM[here_T])
+    return np.lexsort((-room_T, rank_T, excess_T))

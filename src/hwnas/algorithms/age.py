@@ -29,10 +29,6 @@ class Age(Genetic):
         MissingExtraError: numba is not installed.
     """
 
-    population: int = 20
-    crossover: float = 0.9
-    mutation: float | None = None
-
     def __post_init__(self) -> None:
         if importlib.util.find_spec("numba") is None:
             raise MissingExtraError("numba", "age")

@@ -26,10 +26,6 @@ class Ctaea(Genetic):
         mutation: the probability that a choice is redrawn; None moves one choice on average.
     """
 
-    population: int = 20
-    crossover: float = 0.9
-    mutation: float | None = None
-
     whole: ClassVar[bool] = True
 
     def objectives(self) -> tuple[int, int | None]:

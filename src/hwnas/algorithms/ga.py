@@ -23,10 +23,6 @@ class Ga(Genetic):
         mutation: the probability that a choice is redrawn; None moves one choice on average.
     """
 
-    population: int = 20
-    crossover: float = 0.9
-    mutation: float | None = None
-
     def objectives(self) -> tuple[int, int | None]:
         """Exactly one; further goals may be limits."""
         return (1, 1)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -22,7 +23,7 @@ from hwnas.errors import ConfigError
 from hwnas.predictors import Floats, Predictor
 from hwnas.predictors.gp import Gp
 from hwnas.predictors.ridge import Ridge
-from hwnas.space import Code, Space
+from hwnas.space import Choice, Code, Space
 
 FEW = 20_000
 """A space of so few networks is predicted whole; nothing needs to be bred."""
@@ -36,8 +37,6 @@ MOST_QUIET = 5
 known under another code (as in a sparse table) are got through quickly."""
 OVERDUE = 3
 """After so many further steps, an answer that has not come is not waited for."""
-
-
 TRIES = 20
 """So many random networks are looked at for each that is needed and keeps the limits that can be computed."""
 
@@ -48,12 +47,11 @@ class Linas(Search):
 
     What is computed is never predicted: goals with exact values (multiply-accumulates, parameters …) enter as they
     are. All others have a predictor each, chosen anew at every step among `predictors`, on plain values and on their
-    normal scores, by its leave-one-out error on everything measured so far; the chosen one and its error are told in
-    the record. The inner search starts from the
-    best measured networks, and its candidates compete for the batch by the hypervolume that they would add to the
-    measured front under draws from the predictors' posterior (Thompson sampling), so that a batch spreads along the
-    front and over what is uncertain. No network is asked twice. Limits that can be computed are kept before anything is
-    measured; predicted ones count in the draws.
+    normal scores, by its held-out error on everything measured so far; the chosen one and its error are told in the
+    record. The inner search starts from the best measured networks, and its candidates compete for the batch by the
+    hypervolume that they would add to the measured front under draws from the predictors' posterior (Thompson
+    sampling), so that a batch spreads along the front and over what is uncertain. No network is asked twice. Limits
+    that can be computed are kept before anything is measured; predicted ones count in the draws.
 
     It does not wait for stragglers: what is under way counts as measured at its predicted value.
 
@@ -94,7 +92,7 @@ class Linas(Search):
         if reason:
             raise ConfigError(f"linas {reason}", hint="choose another inner search, or leave `inner` out")
         beliefs = Beliefs(space, goals, self.predictors)
-        history = _History(goals)
+        history = _History()
         history.add((yield []))  # asks for nothing, to hear what is known already
         fresh = unseen(space, history.known, rng)
         wish = Wish(self._design(space, beliefs, history, fresh, rng)) or self._proposals(
@@ -124,7 +122,7 @@ class Linas(Search):
         height_N = beliefs.first_computed(ladder_NG)
         if height_N is None:
             height_N = _size(space, ladder_NG)
-        chosen = [code for code in codes.tuples(ends_NG[beliefs.within_exact_limits(ends_NG)])]
+        chosen = codes.tuples(ends_NG[beliefs.within_exact_limits(ends_NG)])
         for rung in np.linspace(0, 1, max(wanted - len(chosen), 0) + 2)[1:-1]:
             if not len(height_N):
                 break
@@ -166,7 +164,7 @@ class Linas(Search):
 
         goals = beliefs.goals
         if self.inner is None and space.size <= FEW:
-            lived = rate(codes.array(space, space.codes()))
+            lived = rate(_whole(space))
         else:
             best_NG = codes.array(space, (trial.code for trial in best_first(history.judged(), goals)[:PARENTS]))
             parts = (
@@ -218,8 +216,7 @@ class Linas(Search):
 class _History:
     """What a search has asked for and been told."""
 
-    def __init__(self, goals: Sequence[Goal]) -> None:
-        self._goals = goals
+    def __init__(self) -> None:
         self.trials: dict[Code, Trial] = {}
         self.known: set[Code] = set()
         self._asked: dict[Code, int] = {}
@@ -272,29 +269,34 @@ def _allowed(space: Space, beliefs: Beliefs, fresh: Iterator[Code], wanted: int)
     return found, missed
 
 
+@functools.lru_cache(maxsize=4)
+def _whole(space: Space) -> Codes:
+    """Every network of a small space: looked at anew at every step, and listed once."""
+    return codes.array(space, space.codes())
+
+
 def _leaning(space: Space, lean_N: Floats, rng: np.random.Generator) -> Codes:
     """Random codes, each of which leans towards small (0) or large (1) values as it is told: N x G."""
     columns = []
     for choice in space.choices:
-        order = sorted(range(len(choice.values)), key=lambda i: _place(choice.values[i], i))
         share_N = rng.beta(4 * lean_N + 0.3, 4 * (1 - lean_N) + 0.3)
-        columns.append(np.array(order)[(share_N * (len(order) - 1)).round().astype(int)])
+        columns.append(_upwards(choice)[(share_N * (len(choice.values) - 1)).round().astype(int)])
     return codes.canonical(space, np.stack(columns, axis=1))
-
-
-def _place(value: object, index: int) -> float:
-    """Where a value stands among the others of its choice: numbers by size, words as they are listed."""
-    return float(value) if isinstance(value, int | float) else float(index)
 
 
 def _size(space: Space, codes_NG: Codes) -> Floats:
     """A rough size: how far all choices together stand from their least values."""
     size_N = np.zeros(len(codes_NG))
     for place, choice in enumerate(space.choices):
-        order = sorted(range(len(choice.values)), key=lambda i: _place(choice.values[i], i))
-        rank = np.argsort(order) / max(1, len(order) - 1)
+        rank = np.argsort(_upwards(choice)) / max(1, len(choice.values) - 1)
         size_N += rank[codes_NG[:, place]]
     return size_N
+
+
+def _upwards(choice: Choice) -> Codes:
+    """The indices of a choice's values from least to most: numbers by size, words as they are listed."""
+    keys = [value if isinstance(value, int | float) else place for place, value in enumerate(choice.values)]
+    return np.argsort(np.array(keys, dtype=float), kind="stable")
 
 
 __all__ = ["Linas"]

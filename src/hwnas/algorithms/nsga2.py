@@ -28,10 +28,6 @@ class Nsga2(Genetic):
         mutation: the probability that a choice is redrawn; None moves one choice on average.
     """
 
-    population: int = 20
-    crossover: float = 0.9
-    mutation: float | None = None
-
     def selection(self, objectives: int, size: int, rng: np.random.Generator) -> Selection:
         from pymoo.operators.survival.rank_and_crowding import RankAndCrowding
 

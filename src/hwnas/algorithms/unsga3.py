@@ -29,10 +29,6 @@ class Unsga3(Genetic):
         mutation: the probability that a choice is redrawn; None moves one choice on average.
     """
 
-    population: int = 20
-    crossover: float = 0.9
-    mutation: float | None = None
-
     def objectives(self) -> tuple[int, int | None]:
         """Two or more."""
         return (2, None)

@@ -13,7 +13,7 @@ import numpy as np
 from hwnas import codes
 from hwnas.codes import Codes
 from hwnas.predictors import Fitted, Floats
-from hwnas.space import Space
+from hwnas.space import Choice, Space
 
 FOLDS = 5
 AXES = 12
@@ -40,9 +40,8 @@ class Scale:
 
 
 def axis_columns(space: Space) -> list[Codes]:
-    """The one-hot columns of every axis: all kernels together, all depths …; numbers at the end of a name count for
-    nothing (`ks0`, `ks1` …)."""
-    names = [choice.axis.rstrip("0123456789_") for choice in space.choices]
+    """The one-hot columns of every axis: all kernels together, all depths …"""
+    names = [_axis(choice) for choice in space.choices]
     if len(set(names)) > AXES:
         names = [""] * len(names)
     columns = np.repeat(names, [len(choice.values) for choice in space.choices])
@@ -84,10 +83,14 @@ class Regression(Fitted):
 def histogram(space: Space, rows_NF: Floats) -> Floats:
     """How often each value is taken along its axis, wherever that is; scaled so that a change of one weighs less the
     more choices the axis has: N x V."""
-    names = [(choice.axis.rstrip("0123456789_"), value) for choice in space.choices for value in choice.values]
+    names = [(_axis(choice), value) for choice in space.choices for value in choice.values]
     places: dict[tuple[str, object], int] = {}
     column_F = np.array([places.setdefault(name, len(places)) for name in names])
-    number_V = np.bincount(column_F)
-    counts_NV = np.zeros((len(rows_NF), len(places)))
-    np.add.at(counts_NV.T, column_F, rows_NF.T)
-    return counts_NV / np.sqrt(number_V)
+    takes_FV = np.eye(len(places))[column_F]
+    counts_NV: Floats = rows_NF @ takes_FV / np.sqrt(takes_FV.sum(axis=0))
+    return counts_NV
+
+
+def _axis(choice: Choice) -> str:
+    """A choice's axis; numbers at the end of a name count for nothing (`ks0`, `ks1` …)."""
+    return choice.axis.rstrip("0123456789_")
