@@ -30,6 +30,8 @@ class Family(Protocol):
     """
 
     buildable: ClassVar[bool] = True
+    scales: ClassVar[bool] = False
+    """Whether its networks also take images of another side than `inputs` gives, as all-convolutional ones do."""
 
     @property
     def name(self) -> str:
@@ -70,6 +72,48 @@ class Family(Protocol):
         """
         return None
 
+    def blocks(self, model: nn.Module, /) -> tuple[str, ...]:
+        """The modules whose outputs are the boundaries between the blocks of a network, by name, from input to output.
+
+        What scores that compare one block's features with the next one's look at: the stem and every block, without
+        the head; in a Transformer the residual stream after every attention and every feed-forward part.
+        """
+        from torch import nn
+
+        def inside(name: str, module: nn.Module) -> list[str]:
+            chain = isinstance(module, nn.Sequential | nn.ModuleList)
+            children = list(module.named_children())
+            if not chain or not any(any(child.children()) for _, child in children):
+                return [name]
+            return [deeper for child, part in children for deeper in inside(f"{name}.{child}", part)]
+
+        top = [deeper for name, module in model.named_children() for deeper in inside(name, module)]
+        return tuple(top[:-1] or top)
+
+    def roles(self, model: nn.Module, /) -> Mapping[str, str]:
+        """What every convolution and linear weight is for, by its name: "attention", "mlp", "embedding", "head" or "".
+
+        A weight has the role of the nearest module around it that says `role`, as our own blocks do.
+        """
+        from torch import nn
+
+        found: dict[str, str] = {}
+        for name, module in model.named_modules():
+            if isinstance(module, nn.modules.conv._ConvNd | nn.Linear):
+                around = [".".join(name.split(".")[:depth]) for depth in range(name.count(".") + 1, -1, -1)]
+                said = (getattr(model.get_submodule(path), "role", None) for path in around)
+                found[f"{name}.weight" if name else "weight"] = next((str(role) for role in said if role), "")
+        return found
+
+
+@runtime_checkable
+class Plain(Protocol):
+    """A family that can build its networks without their shortcuts, as scores made for plain networks want them."""
+
+    def without_shortcuts(self, arch: Arch, /) -> nn.Module:
+        """The network with every residual connection and its projection left out; other tensors keep their names."""
+        ...
+
 
 @runtime_checkable
 class Countable(Protocol):
@@ -106,6 +150,14 @@ class Candidate:
         """The network on the CPU with fresh weights, in evaluation mode."""
         with seeded(derive(self.seed, "weights", self.code)):
             return self.family.build(self.arch).eval()
+
+    @functools.cached_property
+    def plain(self) -> nn.Module:
+        """The network without shortcuts where its family can build that, else `model`."""
+        if not isinstance(self.family, Plain):
+            return self.model
+        with seeded(derive(self.seed, "weights", self.code)):
+            return self.family.without_shortcuts(self.arch).eval()
 
     @functools.cached_property
     def skeleton(self) -> nn.Module:

@@ -79,6 +79,7 @@ class MobileNetV3(Family):
     depths: tuple[int, ...] = (2, 3, 4)
     dropout: float = 0.0
 
+    scales: ClassVar[bool] = True
     tiny: ClassVar[Mapping[str, Any]] = {
         "classes": 10,
         "resolution": [16, 24],

@@ -56,6 +56,7 @@ class NasBench201(Family):
     cells: int = 5
     table: str | None = None
 
+    scales: ClassVar[bool] = True
     tiny: ClassVar[Mapping[str, Any]] = {"resolution": 8, "channels": 4, "cells": 1}
 
     def __post_init__(self) -> None:

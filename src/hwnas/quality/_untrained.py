@@ -13,11 +13,12 @@ from torch.overrides import TorchFunctionMode
 from hwnas.candidate import Candidate
 from hwnas.seeds import derive, seeded
 
-Init = Literal["kaiming", "default"]
+Init = Literal["kaiming", "normal", "default"]
 """How weights are drawn; scores of different initialisations are not comparable.
 
 "kaiming": convolution and linear weights normal with deviation sqrt(2 / fan_in) (He et al., 2015), all biases 0, the
-scale of normalisation layers 1, everything else as the family left it. "default": the family's own.
+scale of normalisation layers 1, everything else as the family left it. "normal": the same with deviation 1. "default":
+the family's own.
 """
 
 ACTIVATIONS: tuple[Callable[..., Tensor], ...] = (
@@ -74,18 +75,25 @@ def weighted(model: nn.Module) -> list[str]:
     return [name for name, _ in model.named_parameters() if name in names]
 
 
-def untrained(candidate: Candidate, init: Init) -> dict[str, Tensor]:
+def untrained(candidate: Candidate, init: Init, plain: bool = False) -> dict[str, Tensor]:
     """All parameters and buffers of a candidate's network by name, drawn anew where `init` says so.
 
-    The draw follows from the candidate's seed and code. The candidate's own tensors are never written to.
+    A drawn tensor follows from the candidate's seed, its own name and its shape alone: what two networks have in common
+    is drawn alike (common random numbers), and a score knows nothing of the space around a network. The candidate's own
+    tensors are never written to.
+
+    Args:
+        plain: of the network without shortcuts.
     """
-    model = candidate.model
+    model = candidate.plain if plain else candidate.model
     tensors = {name: tensor.detach() for name, tensor in (*model.named_parameters(), *model.named_buffers())}
     if init == "default":
         return tensors
-    with seeded(derive(candidate.seed, "weights", init, candidate.code)):
-        for name in weighted(model):
-            tensors[name] = nn.init.kaiming_normal_(torch.empty_like(tensors[name]), nonlinearity="relu")
+    for name in weighted(model):
+        empty = torch.empty_like(tensors[name], device="cpu")
+        with seeded(derive(candidate.seed, "weights", name, tuple(empty.shape))):
+            drawn = nn.init.normal_(empty) if init == "normal" else nn.init.kaiming_normal_(empty, nonlinearity="relu")
+        tensors[name] = drawn
     for name, parameter in model.named_parameters():
         path, _, last = name.rpartition(".")
         if last.endswith("bias"):

@@ -5,23 +5,19 @@ Shape letters: B inputs, U units of one activation.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
-from torch.nn import functional as F
 
 from hwnas.candidate import Candidate
 from hwnas.errors import ConfigError, MetricError
-from hwnas.quality._untrained import ACTIVATIONS, Exchanged, Init, untrained
-from hwnas.trial import Metric
+from hwnas.quality._probe import Proxy, Setting, Watcher
+from hwnas.quality._untrained import Init
 
 
 @dataclass(frozen=True)
-class Naswot(Metric):
+class Naswot(Proxy):
     """The log determinant of the agreement between the binary codes of a batch of inputs; more is better.
 
     score = log det K, where K[i, j] counts the units that are in the same state, on or off, for inputs i and j. A unit
@@ -35,7 +31,7 @@ class Naswot(Metric):
 
     Args:
         batch: B, at least 2.
-        init: how weights are drawn: "kaiming" (normal, fan-in) or "default" (the family's own).
+        init: how weights are drawn: "kaiming" (normal, fan-in), "normal" or "default" (the family's own).
     """
 
     batch: int = 16
@@ -45,51 +41,33 @@ class Naswot(Metric):
         if self.batch < 2:
             raise ConfigError(f"batch must be at least 2, since inputs are compared, not {self.batch!r}")
 
-    @torch.no_grad()
-    def __call__(self, candidate: Candidate, /) -> float:
-        """The score of one candidate.
+    def settings(self) -> tuple[Setting, ...]:
+        return (Setting(init=self.init, batch=self.batch),)
 
-        Raises:
-            MetricError: the output does not depend on the input, there are no activations, or K is singular.
-        """
-        agreement_BB = torch.zeros(self.batch, self.batch, dtype=torch.float64)
+    def watcher(self, candidate: Candidate, /) -> Watcher:
+        return _Agreement(self.batch)
 
-        def watched(activation: Callable[..., Tensor]) -> Callable[..., Tensor]:
-            def call(input: Tensor, *args: Any, **options: Any) -> Tensor:
-                # With +1 and -1 for on and off, the product counts agreements minus disagreements. It is exact in
-                # float32 below 2^24 units.
-                sign_BU = (input > 0).float().reshape(self.batch, -1).mul_(2).sub_(1)
-                agreement_BB.add_((sign_BU @ sign_BU.T).double() + sign_BU.shape[1], alpha=0.5)
-                return activation(input, *args, **options)
 
-            return call
+class _Agreement(Watcher):
+    """K, as it grows."""
 
-        exchanged = {activation: watched(activation) for activation in ACTIVATIONS}
-        with Exchanged({**exchanged, F.batch_norm: _by_batch}):
-            output = functional_call(candidate.model, untrained(candidate, self.init), candidate.batch(self.batch))
-        if torch.equal(output, output[:1].expand_as(output)):
-            raise MetricError("the output is the same for all inputs: no path leads from the input to the output")
-        if not agreement_BB.any():
+    def __init__(self, batch: int) -> None:
+        self.kernel_BB = torch.zeros(batch, batch, dtype=torch.float64)
+
+    def activation(self, z: Tensor) -> None:
+        # With +1 and -1 for on and off, the product counts agreements minus disagreements. It is exact in float32 below
+        # 2^24 units.
+        sign_BU = (z > 0).float().reshape(len(z), -1).mul_(2).sub_(1)
+        self.kernel_BB.add_((sign_BU @ sign_BU.T).double() + sign_BU.shape[1], alpha=0.5)
+
+    def score(self) -> float:
+        if not self.kernel_BB.any():
             raise MetricError("the network has no activation whose units could be watched")
-        if torch.linalg.matrix_rank(agreement_BB, hermitian=True) < self.batch:
+        if torch.linalg.matrix_rank(self.kernel_BB, hermitian=True) < len(self.kernel_BB):
             raise MetricError(
-                f"the codes of {self.batch} inputs are dependent: two are alike, or there are too few units"
+                f"the codes of {len(self.kernel_BB)} inputs are dependent: two are alike, or there are too few units"
             )
-        return float(torch.linalg.slogdet(agreement_BB).logabsdet)
-
-
-def _by_batch(
-    input: Tensor,
-    mean: Tensor | None,
-    variance: Tensor | None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> Tensor:
-    """BatchNorm as in training, without keeping statistics."""
-    return F.batch_norm(input, None, None, weight, bias, True, momentum, eps)
+        return float(torch.linalg.slogdet(self.kernel_BB).logabsdet)
 
 
 __all__ = ["Naswot"]
