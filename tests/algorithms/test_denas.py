@@ -118,6 +118,13 @@ def test_where_nothing_random_keeps_the_limits_the_way_there_is_found():
     assert all(size <= 10 for size in sizes[first + 50 :])
 
 
+def test_children_are_sought_for_longer_than_random_networks():
+    """One child in ten keeps this limit, of random networks one in ten thousand."""
+    search = DeNas(population=1, mutation=1, crossover=0, scale_factor=1, m_prob=1.0, s_prob=1.0)
+    earlier = told([(0,) * 11 + (3,)], sized)
+    assert total(*asked_after(search, earlier, goals=bounded(4.0))) <= 4
+
+
 def test_a_measured_limit_decides_who_breeds():
     goals = (Goal("latency", None, "min"), Goal("time", None, "min", 10.0, False))
     fast, slow = (0,) * 12, (4,) * 12

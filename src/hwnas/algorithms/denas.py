@@ -13,6 +13,9 @@ from hwnas.algorithms._selection import best_first, unseen
 from hwnas.errors import ConfigError, HwnasError
 from hwnas.space import Code, Space
 
+LAST = 200
+"""Tries for one more child before chance takes over."""
+
 
 @dataclass(frozen=True)
 class DeNas(Search):
@@ -90,7 +93,11 @@ class DeNas(Search):
         return self.mutation + self.crossover + self.random
 
     def _generation(self, archive: Sequence[Trial], nursery: _Nursery, goals: Sequence[Goal]) -> list[Code]:
-        """Networks that nobody has asked for yet; new random ones where there are no parents, or no new children."""
+        """Networks that nobody has asked for yet.
+
+        New random ones where there are no parents. Where a generation is empty, one child that is near a parent is
+        looked for with more patience, and only then a random network.
+        """
         members = [trial.code for trial in archive if not excess(trial, goals)] or [trial.code for trial in archive]
         space, rng = nursery.space, nursery.rng
         if not members:
@@ -108,7 +115,7 @@ class DeNas(Search):
         codes = nursery.bred(self.mutation, mutated)
         codes += nursery.bred(self.crossover, crossed if len(members) > 1 else mutated)
         codes += nursery.drawn(self.random)
-        return codes or nursery.drawn(self._size)
+        return codes or nursery.bred(1, lambda: space.mutate(parent(), rng), LAST) or nursery.drawn(self._size)
 
     def _mutated(self, code: Code, space: Space, rng: np.random.Generator) -> Code:
         """A different code: choices redrawn with the probability of their kind, at least one; others are kept."""
@@ -152,10 +159,10 @@ class _Nursery:
         self.known.add(code)
         return new
 
-    def bred(self, wanted: int, make: Callable[[], Code]) -> list[Code]:
-        """New codes that are made so; fewer where `patience` runs out."""
+    def bred(self, wanted: int, make: Callable[[], Code], patience: int | None = None) -> list[Code]:
+        """New codes that are made so; fewer where patience runs out."""
         made: list[Code] = []
-        for _ in range(self.patience * wanted):
+        for _ in range((patience or self.patience) * wanted):
             if len(made) == wanted:
                 break
             code = make()
