@@ -134,6 +134,35 @@ def test_calls_are_treated_like_modules():
     assert own(lambda: model, 3) == own(lambda: modules, 3)
 
 
+class Attentive(nn.Module):
+    """Self-attention, fused or written out, or what is left of it where all tokens are looked at alike."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.q, self.k, self.v = (nn.Linear(3, 3) for _ in range(3))
+        self.kind = kind
+
+    def forward(self, x):
+        x = x.view(-1, 2, 3)
+        q, k, v = self.q(x), self.k(x), self.v(x)
+        if self.kind == "fused":
+            return F.scaled_dot_product_attention(q, k, v).flatten(1)
+        if self.kind == "written out":
+            return ((q @ k.mT).softmax(-1) @ v).flatten(1)
+        return v.mean(1, keepdim=True).expand(v.shape).flatten(1)
+
+
+def test_attention_looks_everywhere_alike():
+    def made(kind):
+        model = Attentive(kind)
+        for layer in (model.q, model.k, model.v):
+            nn.init.constant_(layer.weight, -0.25)
+        return model
+
+    scores = [own(lambda kind=kind: made(kind), 6) for kind in ("fused", "written out", "averaged")]
+    assert scores == pytest.approx([math.log(2 * 3 * 0.75)] * 3, rel=1e-12)
+
+
 def test_shared_weights_count_once():
     def made():
         layer = nn.Linear(2, 2, bias=False)
@@ -193,13 +222,34 @@ def test_cells_without_a_path(code, log):
         Synflow(log=log)(Candidate(NasBench201(channels=4, cells=1, resolution=8), code))
 
 
-def test_overflow_is_told():
-    def made():
-        model = nn.Sequential(*(nn.Linear(2, 2) for _ in range(12)))
-        for layer in model:
-            nn.init.constant_(layer.weight, 1e30)
-        return model
+def huge(layers, positions=None):
+    """R = 2 (2 * 1e30)^layers, for one input of two ones."""
+    model = nn.Sequential(*(nn.Linear(2, 2) for _ in range(layers)))
+    for layer in model:
+        nn.init.constant_(layer.weight, 1e30)
+    return model if positions is None else nn.Sequential(positions, model)
 
+
+def test_flows_beyond_float64_are_measured_all_the_same():
+    size = float(np.float32(1e30))
+    slope = 11 * math.log(2 * size)  # of every weight, whatever its layer: R / (4 size)
+    assert own(lambda: huge(12), 2) == pytest.approx(math.log(12 * 2) + 12 * math.log(2 * size), rel=1e-12)
+    assert own(lambda: huge(12), 2, log=True) == pytest.approx(12 * 4 * size * slope, rel=1e-12)
+
+
+class Shifted(nn.Module):
+    """Adds constants, as positions are added."""
+
+    def __init__(self):
+        super().__init__()
+        self.positions = nn.Parameter(torch.ones(2))
+
+    def forward(self, x):
+        return x + self.positions
+
+
+@pytest.mark.parametrize("made", [lambda: huge(30), lambda: huge(12, Shifted())], ids=["too large", "not linear"])
+def test_overflow_is_told(made):
     with pytest.raises(MetricError, match="float64"):
         own(made, 2)
 
