@@ -9,12 +9,14 @@ Shape letters: B inputs, T tokens, S tokens of the source attended to, C channel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from hwnas.errors import ConfigError
 
 Activation = Callable[[], nn.Module]
 
@@ -145,10 +147,8 @@ class _Part(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def _around(self, x: Tensor, layer: Callable[[Tensor], Tensor]) -> Tensor:
-        if self.norm_first:
-            return x + self.dropout(layer(self.norm(x)))
-        y: Tensor = self.norm(x + self.dropout(layer(x)))
-        return y
+        y: Tensor = x + self.dropout(layer(self.norm(x) if self.norm_first else x))
+        return y if self.norm_first else self.norm(y)
 
 
 class AttentionPart(_Part):
@@ -287,6 +287,13 @@ def _head_width(width: int, heads: int) -> int:
     return width // heads
 
 
+def check_whole(option: str, given: int | Sequence[int]) -> None:
+    """Raises ConfigError unless an option is a whole number from 1 on, or a list of such without repetition."""
+    values = [given] if isinstance(given, int) else list(given)
+    if not values or len(set(values)) < len(values) or any(v != int(v) or v < 1 for v in values):
+        raise ConfigError(f"{option} takes whole numbers from 1 on, none twice, not {given!r}")
+
+
 def stream(model: nn.Module) -> Iterator[str]:
     """The names of the parts after which the residual stream can be seen, in order: what `Family.blocks` names."""
     return (name for name, module in model.named_modules() if isinstance(module, _Part))
@@ -309,10 +316,24 @@ def crop_fused(like: Tensor, big: Tensor) -> Tensor:
     return parts[:, : like.shape[1]] if like.dim() > 1 else parts
 
 
-def initialise(net: nn.Module, deviation: float = 0.02) -> None:
-    """Draws all parameters anew: matrices and tables N(0, deviation^2), biases 0, LayerNorm as it is by default.
+def on_default_device(make: Callable[[], nn.Module], deviation: float = 0.02) -> nn.Module:
+    """A network on torch's default device with weights drawn by `initialise`, those of its layers are never drawn.
 
-    Modules that have neither a weight nor a bias of PyTorch's own draw theirs in their `reset_parameters`.
+    Args:
+        make: builds the network; buffers that are no state of training must be filled by `reset_parameters`.
+    """
+    device = torch.get_default_device()
+    with torch.device("meta"):
+        net = make()
+    if device.type != "meta":
+        initialise(net.to_empty(device=device), deviation)
+    return net
+
+
+def initialise(net: nn.Module, deviation: float = 0.02) -> None:
+    """Draws all parameters anew: matrices and embeddings N(0, deviation^2), biases 0, LayerNorm as it is by default.
+
+    Modules with parameters of their own draw them in their `reset_parameters`.
     """
     for module in net.modules():
         if isinstance(module, nn.Linear | nn.Embedding | nn.modules.conv._ConvNd):
