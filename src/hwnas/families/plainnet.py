@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -255,7 +255,7 @@ def _choice(place: int, number: int) -> str:
     return f"block{place}.{number}" if number else f"block{place}"
 
 
-def _values(most: int, more: Any) -> tuple[int, ...]:
+def _values(most: int, more: Iterable[int]) -> tuple[int, ...]:
     """Multiples of 8 up to 128, of 16 up to 256, of 32 up to 512 and so on, the published ones, and some more."""
     found = {width for width in PUBLISHED if width <= most} | set(more)
     width = 8
