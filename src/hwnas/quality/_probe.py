@@ -20,9 +20,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from hwnas.candidate import Candidate
-from hwnas.errors import HwnasError, MetricError
+from hwnas.errors import ConfigError, HwnasError, MetricError
 from hwnas.quality._untrained import ACTIVATIONS, Exchanged, Init, untrained, weighted
 from hwnas.seeds import derive, seeded
 from hwnas.trial import Metric, Reading
@@ -79,8 +80,8 @@ class Call:
 class Watcher:
     """What one score sees of a pass: it overrides what it needs. Tensors are the pass's own: never write to them.
 
-    The order: `activation`, `module` and `block` during the forward pass, `finished`, then `weights`, `calls` and
-    `transport`, once for each setting of the score, and `score` at the very end.
+    The order: `activation`, `module` and `block` during the forward pass, `finished`, then `weights`, `calls`,
+    `inputs` and `transport`, once for each setting of the score, and `score` at the very end.
     """
 
     def activation(self, z: Tensor) -> None:
@@ -100,6 +101,9 @@ class Watcher:
 
     def calls(self, calls: Sequence[Call]) -> None:
         """All calls of convolutions, linear layers and normalisations, in order, with their gradients."""
+
+    def inputs(self, slopes: Sequence[Tensor]) -> None:
+        """dR/d(input) for every input of real numbers, B x ...; for ids, that of the vectors looked up for them."""
 
     def transport(self, place: int, sent: Tensor, received: Tensor) -> None:
         """A random sign per feature of block `place`, and what its product with the block's Jacobian gives before it.
@@ -195,36 +199,38 @@ class _Seat:
 def _run(candidate: Candidate, setting: Setting, audience: Mapping[Objective, Sequence[_Seat]]) -> None:
     """One forward pass, and as many backward passes as the audience needs."""
     seats = [seat for some in audience.values() for seat in some]
-    wanted = {what for what in ("activation", "module", "block", "weights", "calls", "transport") if _any(seats, what)}
-    slopes = bool(wanted & {"weights", "calls", "transport"})
+    wanted = {what for what in _WANTED if _any(seats, what)}
+    slopes = bool(wanted & {"weights", "calls", "inputs", "transport"})
     try:
         model = candidate.plain if setting.plain else candidate.model
-        tensors = untrained(candidate, setting.init, setting.plain)
-        inputs = noise(candidate, setting)
-        if setting.double:
-            tensors = {name: _double(tensor) for name, tensor in tensors.items()}
-        own = weighted(model) if slopes else []
-        for name in own:
-            tensors[name] = tensors[name].detach().requires_grad_()
+        tensors, own, inputs = ingredients(candidate, setting, slopes=slopes)
         calls: list[tuple[str, nn.Module, Tensor, Tensor]] = []
         blocks: list[Tensor] = []
+        entries: list[Tensor] = []
+        exchanged = _exchanged(setting.norm, seats if "activation" in wanted else ())
+        if "inputs" in wanted:
+            inputs = _entered(inputs, entries, exchanged)
         with (
             torch.set_grad_enabled(slopes),
             _watching(candidate, model, seats, wanted, calls, blocks),
-            Exchanged(_exchanged(setting.norm, seats if "activation" in wanted else ())),
+            Exchanged(exchanged),
         ):
             output = functional_call(model, tensors, inputs)
         _reject_constant(candidate, output, setting)
         for seat in seats:
             seat.show("finished", setting, output.detach())
         for objective, some in audience.items():
-            if _any(some, "weights") or _any(some, "calls"):
-                _backward(candidate, setting, objective, output, {name: tensors[name] for name in own}, calls, some)
+            if any(_any(some, what) for what in ("weights", "calls", "inputs")):
+                weights = {name: tensors[name] for name in own}
+                _backward(candidate, setting, objective, output, weights, calls, entries, some)
         if "transport" in wanted:
             _transport(candidate, setting, blocks, seats)
     except HwnasError as error:
         for seat in seats:
             seat.error = seat.error or error
+
+
+_WANTED = ("activation", "module", "block", "weights", "calls", "inputs", "transport")
 
 
 def _any(seats: Sequence[_Seat], what: str) -> bool:
@@ -236,6 +242,23 @@ def _double(tensor: Tensor) -> Tensor:
 
 
 # --- what goes in ---------------------------------------------------------------------------------------------------
+
+
+def ingredients(
+    candidate: Candidate, setting: Setting, *, slopes: bool = True
+) -> tuple[dict[str, Tensor], list[str], tuple[Tensor, ...]]:
+    """All tensors of a network by name, the names of its convolution and linear weights, and its inputs.
+
+    Args:
+        slopes: gradients of the weights will be taken; else no names are given.
+    """
+    tensors = untrained(candidate, setting.init, setting.plain)
+    if setting.double:
+        tensors = {name: _double(tensor) for name, tensor in tensors.items()}
+    own = weighted(candidate.plain if setting.plain else candidate.model) if slopes else []
+    for name in own:
+        tensors[name] = tensors[name].detach().requires_grad_()
+    return tensors, own, noise(candidate, setting)
 
 
 def noise(candidate: Candidate, setting: Setting) -> tuple[Tensor, ...]:
@@ -266,6 +289,30 @@ def objective(candidate: Candidate, output: Tensor, kind: Objective, part: int =
         return (output * probe).sum()
     logits = output.reshape(-1, output.shape[-1])
     return F.cross_entropy(logits, labels(candidate, output, part).reshape(-1))
+
+
+def twice_differentiable(candidate: Candidate, setting: Setting) -> tuple[list[Tensor], Tensor]:
+    """The weights and R of a pass that nobody watches, with a graph through which one can go back twice.
+
+    Fused attention and the hard sigmoid of torch have a first derivative alone, so others take their places.
+
+    Raises:
+        MetricError: the output does not depend on the input, or on no weight.
+    """
+    tensors, own, inputs = ingredients(candidate, setting)
+    model = candidate.plain if setting.plain else candidate.model
+    exchanged = {**_exchanged(setting.norm, ()), F.hardsigmoid: _clamped}
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), Exchanged(exchanged):
+        output = functional_call(model, tensors, inputs)
+        _reject_constant(candidate, output.detach(), setting)
+        if not output.requires_grad:
+            raise MetricError("the output depends on no convolution or linear weight")
+        return [tensors[name] for name in own], objective(candidate, output, setting.objective, setting.part)
+
+
+def _clamped(input: Tensor, inplace: bool = False) -> Tensor:
+    """The hard sigmoid out of functions that torch differentiates twice."""
+    return (input / 6 + 0.5).clamp(0, 1)
 
 
 def _reject_constant(candidate: Candidate, output: Tensor, setting: Setting) -> None:
@@ -306,9 +353,12 @@ def _watching(
 
         return hook
 
-    def layer(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            calls.append((name, module, inputs[0], output))
+    def layer(name: str) -> Callable[..., Tensor]:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor], output: Tensor) -> Tensor:
+            if not output.requires_grad:  # a normalisation before the first weight
+                output.requires_grad_()
+            calls.append((name, module, next(iter((*inputs, *named.values()))), output))
+            return output.clone()  # `x += y` on it would change what was seen
 
         return hook
 
@@ -323,7 +373,7 @@ def _watching(
             if "module" in wanted:
                 hooks.append(module.register_forward_hook(every(name)))
             if "calls" in wanted and isinstance(module, _LAYERS):
-                hooks.append(module.register_forward_hook(layer(name)))
+                hooks.append(module.register_forward_hook(layer(name), with_kwargs=True))
         if wanted & {"block", "transport"}:
             for name in candidate.family.blocks(model):
                 hooks.append(model.get_submodule(name).register_forward_hook(boundary))
@@ -347,6 +397,26 @@ def _exchanged(norm: Norm, seats: Sequence[_Seat]) -> dict[Callable[..., Any], C
         return call
 
     return {**{activation: watched(activation) for activation in ACTIVATIONS}, F.batch_norm: _NORMS[norm]}
+
+
+def _entered(
+    inputs: tuple[Tensor, ...], entries: list[Tensor], exchanged: dict[Callable[..., Any], Callable[..., Any]]
+) -> tuple[Tensor, ...]:
+    """The inputs as leaves of the graph; of ids, what they look up becomes a leaf while the network runs."""
+    leaves = [x.detach().requires_grad_() if x.is_floating_point() else x for x in inputs]
+    entries += [x for x in leaves if x.requires_grad]
+
+    def looked_up(input: Tensor, *args: Any, **options: Any) -> Tensor:
+        found = F.embedding(input, *args, **options)
+        if not any(torch.equal(input, x) for x in inputs):
+            return found  # positions, which are no inputs
+        entries.append(found.detach().requires_grad_())
+        return entries[-1].clone()
+
+    if not entries:
+        exchanged[F.embedding] = looked_up
+    with torch.enable_grad():
+        return tuple(x.clone() for x in leaves)  # a network may work on its input in place
 
 
 _OUT_OF_PLACE: dict[Callable[..., Tensor], Callable[..., Tensor]] = {
@@ -409,6 +479,11 @@ def _by_constants(
 _NORMS: dict[Norm, Callable[..., Tensor]] = {"batch": _by_batch, "instance": _by_sample, "frozen": _by_constants}
 
 
+def frozen() -> Exchanged:
+    """BatchNorm as in a pass with norm "frozen", for whoever repeats a part of it."""
+    return Exchanged({F.batch_norm: _by_constants})
+
+
 # --- the way back ---------------------------------------------------------------------------------------------------
 
 
@@ -419,21 +494,26 @@ def _backward(
     output: Tensor,
     weights: Mapping[str, Tensor],
     calls: Sequence[tuple[str, nn.Module, Tensor, Tensor]],
+    entries: Sequence[Tensor],
     seats: Sequence[_Seat],
 ) -> None:
+    own = weights if _any(seats, "weights") else {}
     outputs = [out for *_, out in calls] if _any(seats, "calls") else []
+    leaves = list(entries) if _any(seats, "inputs") else []
     total = objective(candidate, output, kind, setting.part)
-    slopes = torch.autograd.grad(
-        total, [*weights.values(), *outputs], retain_graph=True, allow_unused=True, materialize_grads=True
-    )
-    pairs = {name: (weight.detach(), slope) for (name, weight), slope in zip(weights.items(), slopes, strict=False)}
+    wanted = [*own.values(), *outputs, *leaves]
+    slopes: Sequence[Tensor] = [torch.zeros_like(tensor) for tensor in wanted]
+    if wanted and total.requires_grad:
+        slopes = torch.autograd.grad(total, wanted, retain_graph=True, allow_unused=True, materialize_grads=True)
+    pairs = {name: (weight.detach(), slope) for (name, weight), slope in zip(own.items(), slopes, strict=False)}
     made = [
         Call(name, module, x.detach(), out.detach(), slope)
-        for (name, module, x, out), slope in zip(calls, slopes[len(weights) :], strict=False)
+        for (name, module, x, out), slope in zip(calls, slopes[len(own) :], strict=False)
     ]
     for seat in seats:
         seat.show("weights", pairs)
         seat.show("calls", made)
+        seat.show("inputs", slopes[len(own) + len(outputs) :])
 
 
 def _transport(candidate: Candidate, setting: Setting, blocks: Sequence[Tensor], seats: Sequence[_Seat]) -> None:
@@ -447,3 +527,12 @@ def _transport(candidate: Candidate, setting: Setting, blocks: Sequence[Tensor],
         )
         for seat in seats:
             seat.show("transport", place, sent, received)
+
+
+# --- options --------------------------------------------------------------------------------------------------------
+
+
+def check_batch(batch: int, least: int) -> None:
+    """Raises ConfigError where a score cannot do with so few inputs."""
+    if batch < least:
+        raise ConfigError(f"batch must be at least {least}, not {batch!r}")
