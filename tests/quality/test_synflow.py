@@ -16,7 +16,9 @@ from hwnas import parts
 from hwnas.candidate import Candidate, Family
 from hwnas.errors import MetricError
 from hwnas.families.nasbench201 import NasBench201, parse
+from hwnas.families.plainnet import PlainNet
 from hwnas.quality.synflow import Synflow
+from hwnas.seeds import seeded
 from hwnas.space import Choice, Space
 
 TABLE = (Path(__file__).parents[2] / ".." / "shared" / "data" / "zero_cost" / "nasbench201.npz").resolve()
@@ -170,6 +172,28 @@ def test_shared_weights_count_once():
         return nn.Sequential(layer, nn.ReLU(), layer)
 
     assert own(made, 2) == pytest.approx(math.log(2 * 8.0), rel=1e-12)  # R = 8, quadratic in the weights
+
+
+STRUCTURES = {
+    "A": "SuperConvK3BNRELU(3,8,1,1)SuperResK3K3(8,16,1,8,1)SuperResK3K3(16,32,2,16,1)"
+    "SuperResK3K3(32,64,2,32,1)SuperResK3K3(64,64,2,32,1)SuperConvK1BNRELU(64,128,1,1)",
+    "B": "SuperConvK3BNRELU(3,8,1,1)SuperResK3K3(8,16,1,8,1)SuperResK3K3(16,32,2,16,1)"
+    "SuperResK3K3(32,64,2,32,1)SuperResK5K5(64,64,2,48,2)SuperConvK1BNRELU(64,128,1,1)",
+    "C": "SuperConvK3BNRELU(3,8,1,1)SuperResK3K3(8,16,1,8,1)SuperResK1K3K1(16,40,2,16,1)"
+    "SuperResK5K5(40,96,2,40,2)SuperResK3K3(96,64,2,32,1)SuperConvK1BNRELU(64,128,1,1)",
+}
+
+
+@pytest.mark.parametrize(("name", "score"), [("A", 57.86330684), ("B", 72.64204792), ("C", 85.88978612)])
+def test_known_flow_of_plain_networks(name, score):
+    """Of one draw, every weight from N(0, 1) in order of execution, by another implementation."""
+    family = PlainNet(classes=100, structure=STRUCTURES[name])
+    model = family.without_shortcuts(family.arch_of(STRUCTURES[name]))
+    with seeded(12345), torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                module.weight.normal_()
+    assert own(lambda: model, 3, 32, 32) == pytest.approx(score, abs=2e-6)
 
 
 # --- invariances ----------------------------------------------------------------------------------------------------
