@@ -15,7 +15,7 @@ import torch
 import hwnas
 from hwnas import deploy
 from hwnas.candidate import Family
-from hwnas.data import normalise
+from hwnas.data._pixels import normalise
 from hwnas.deploy import Export, pick
 from hwnas.errors import ConfigError, ExportError, RecordError
 from hwnas.formats.onnx import Onnx
@@ -68,7 +68,7 @@ def test_the_file_is_the_network_that_was_judged(study: Study, tmp_path: Path) -
     """Its answers on the test images are right as often as the record says."""
     data = study.bench.given["data"]
     split = data.split("test")
-    x = normalise(split.images, data)
+    x = normalise(split.inputs, data)
     for trial in study.trials("confirm"):
         path = tmp_path / f"{trial.number}.onnx"
         done = hwnas.export(study, trial, path)
@@ -103,10 +103,10 @@ def test_the_file_says_what_it_is(study: Study, tmp_path: Path) -> None:
     assert json.loads(told["goals"]) == dict(trial.values)
     assert json.loads(told["classes"]) == list(data.classes)
     assert (json.loads(told["mean"]), json.loads(told["std"])) == (list(data.mean), list(data.std))
-    pixels = data.split("test").images[:5].float() / 255  # by what the file says of its input, no more
+    pixels = data.split("test").inputs[:5].float() / 255  # by what the file says of its input, no more
     assert told["input"] == "float32, N x C x H x W, pixels / 255, minus mean, over std"
     mean, std = (torch.tensor(json.loads(told[name])).view(1, 3, 1, 1) for name in ("mean", "std"))
-    expected = outputs(tmp_path / "model.onnx", normalise(data.split("test").images[:5], data))
+    expected = outputs(tmp_path / "model.onnx", normalise(data.split("test").inputs[:5], data))
     np.testing.assert_allclose(outputs(tmp_path / "model.onnx", (pixels - mean) / std), expected, rtol=1e-4, atol=1e-5)
 
 

@@ -20,7 +20,8 @@ from hwnas import parts, testing
 from hwnas.algorithms.random import Random
 from hwnas.candidate import Candidate
 from hwnas.data import Split
-from hwnas.data._splits import InMemory, fingerprint
+from hwnas.data._pixels import Pixels
+from hwnas.data._splits import fingerprint
 from hwnas.errors import MetricError
 from hwnas.formats.onnx import Onnx
 from hwnas.hardware.macs import Macs
@@ -366,7 +367,7 @@ class Ordered(Random):
 
 
 @dataclass(frozen=True)
-class Pictures(InMemory):
+class Pictures(Pixels):
     """Noise with labels, kept as it should be."""
 
     seed_of_noise: int = 0
@@ -387,7 +388,29 @@ class Pictures(InMemory):
 class Floating(Pictures):
     def _read(self, part):
         split = super()._read(part)
-        return Split(split.images.float(), split.labels)
+        return Split(split.inputs.float(), split.labels)
+
+
+class Sizeless(Pictures):
+    """Says only how many classes there are."""
+
+    @property
+    def facts(self):
+        return {"classes": 2}
+
+
+class Stubborn(Pictures):
+    """Gives all networks the same images."""
+
+    def ready(self, inputs, like):
+        return super().ready(inputs, inputs)
+
+
+class Restive(Pictures):
+    """Varies what should stay as it is."""
+
+    def varied(self, inputs, rng, strength):
+        return super().varied(inputs, rng, strength + 1)
 
 
 class Leaking(Pictures):
@@ -642,12 +665,15 @@ BROKEN = [
     (testing.leaves_randomness_alone, Global(), "the random state of Python"),
     (testing.keeps_to_the_budget, Unseeded(), "does not repeat itself"),
     (testing.beats_random, Ordered(), "random search finds"),
-    (testing.splits_hold_images, Floating(), "float32"),
+    (testing.splits_hold_labelled_inputs, Floating(), "float32 with 4 axes"),
+    (testing.knows_facts_for_families, Sizeless(), "tell nothing of the inputs' sizes"),
     (testing.splits_are_disjoint, Leaking(), "in train and in val"),
     (testing.splits_are_stable, Restless(), "the splits differ"),
     (testing.keeps_its_splits_when_asked, Scribbling(), "leaves files"),
     (testing.keeps_its_splits_when_asked, Confused(), "not what is found again"),
     (testing.the_fingerprint_tells, Constant(), "'seed_of_noise' leaves the fingerprint"),
+    (testing.makes_inputs_ready, Stubborn(), "an input becomes"),
+    (testing.varies_inputs_as_asked, Restive(), "strength 0 varies"),
     (testing.moments_are_those_of_train, Centred(), "the mean is"),
     (testing.weights_fit_the_family, Lacking(Toy()), "not the supernet's"),
     (testing.weights_are_kept, Dear(Toy()), "before anything was prepared"),

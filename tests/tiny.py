@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hwnas.candidate import Family
 from hwnas.data import Part, Split
-from hwnas.data._splits import InMemory
+from hwnas.data._pixels import Pixels
 from hwnas.seeds import derive
 from hwnas.space import Arch, Choice, Space
 
@@ -82,7 +82,7 @@ class Block(nn.Sequential):
 
 
 @dataclass(frozen=True)
-class Corners(InMemory):
+class Corners(Pixels):
     """Noise with one bright corner, which is the class."""
 
     sizes: tuple[int, int, int] = (64, 40, 48)

@@ -57,12 +57,7 @@ def export(study: Study, trial: Trial, path: str | Path, format: Any = "onnx") -
     _reject_unwritable(target)
     candidate = study.bench.candidate(trial.code)
     model, trained = _network(study, trial)
-    writer.write(model, candidate.inputs, target, metadata(study, trial))
-    try:
-        difference = parity(writer, target, model, _checks(study, trial))
-    except ExportError:
-        target.unlink(missing_ok=True)
-        raise
+    difference = write(study, trial, model, target, writer)
     timer = next((m for m in _metrics(study) if isinstance(m, Measured)), Measured())
     inputs = candidate.batch(timer.batch)
     try:
@@ -82,6 +77,25 @@ def export(study: Study, trial: Trial, path: str | Path, format: Any = "onnx") -
     )
 
 
+def write(study: Study, trial: Trial, model: nn.Module, path: Path, format: Any = "onnx") -> float:
+    """Writes a network that is a trial's architecture with whatever weights, and proves the file.
+
+    Returns:
+        The largest absolute difference between the file's outputs and PyTorch's.
+
+    Raises:
+        ExportError: as `export`; no file is left then.
+    """
+    writer: Format = parts.make("formats", format, study.bench.given, "format")
+    _reject_unwritable(path)
+    writer.write(model, study.bench.candidate(trial.code).inputs, path, metadata(study, trial))
+    try:
+        return parity(writer, path, model, _checks(study, trial))
+    except ExportError:
+        path.unlink(missing_ok=True)
+        raise
+
+
 def unbuildable(study: Study) -> str:
     """Why there is nothing to export, in a sentence."""
     return f"family {study.family.name!r} holds values, and no networks that could be written to a file"
@@ -98,8 +112,7 @@ def metadata(study: Study, trial: Trial) -> dict[str, str]:
         "goals": dict(trial.values),
     }
     if (data := study.bench.given.get("data")) is not None:
-        notes |= {"data": data.name, "classes": list(data.classes), "mean": list(data.mean), "std": list(data.std)}
-        notes["input"] = "float32, N x C x H x W, pixels / 255, minus mean, over std"
+        notes |= {"data": data.name, "classes": list(data.classes), **data.preparation}
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in notes.items()}
 
 
@@ -146,14 +159,14 @@ def _network(study: Study, trial: Trial) -> tuple[nn.Module, bool]:
 
 
 def _checks(study: Study, trial: Trial) -> list[tuple[Tensor, ...]]:
-    """Inputs of different batch sizes to compare on: random ones, and test images where there are any."""
+    """Inputs of different batch sizes to compare on: random ones, and test examples where there are any."""
     candidate = study.bench.candidate(trial.code)
     inputs = [candidate.batch(1), candidate.batch(3)]
-    if (data := study.bench.given.get("data")) is not None:
-        from hwnas.data import batches, side_of
+    if (data := study.bench.given.get("data")) is not None and len(inputs[0]) == 1:  # data know one input alone
+        from hwnas.data import batches, like_of
 
-        images, _ = next(batches(data.split("test"), data, 32, side_of(study.family, candidate.arch)))
-        inputs.append((images,))
+        examples, _ = next(batches(data.split("test"), data, 32, like_of(study.family, candidate.arch)))
+        inputs.append((examples,))
     return inputs
 
 

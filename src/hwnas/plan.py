@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,9 @@ from typing import Any
 import numpy as np
 
 from hwnas import parts, units
+from hwnas.candidate import Family
 from hwnas.config import Config, GoalSpec
+from hwnas.data import Data, like_of
 from hwnas.errors import ConfigError, DataError, HwnasError, InfeasibleError, Interrupted
 from hwnas.progress import Progress, Watch, silent
 from hwnas.seeds import derive
@@ -83,7 +86,7 @@ def _settle_torch(config: Config) -> None:
 
 
 def _completed(config: Config, folder: Path) -> Config:
-    """What the family needs to know of the data and the user did not say: the number of classes, the image size.
+    """What the family needs to know of the data and the user did not say: the number of classes, the size of images.
 
     A family given as an object keeps its own, which are spelt out: a later session, that has only its spec, must not
     take them from the data.
@@ -93,29 +96,49 @@ def _completed(config: Config, folder: Path) -> Config:
         return config
     ((name, options),) = spec.items()
     parameters = parts.schema(parts.find(name, ("families",), "family"))
-    wanted = sorted({"classes", "resolution"} & (set(parameters) - set(options)))
-    if not wanted:
+    if not (open_ := set(parameters) - set(options)):
         return config
-    if isinstance(config.family, Mapping):
-        data = parts.make("data", config.data, {"folder": folder, "seed": config.seed}, "data")
-        known = {"classes": len(data.classes), "resolution": data.shape[1]}
-    else:
-        known = {key: getattr(config.family, key) for key in wanted}
-    return replace(config, family={name: {**options, **{key: known[key] for key in wanted}}})
+    data = parts.make("data", config.data, {"folder": folder, "seed": config.seed}, "data")
+    facts = {key: data.facts[key] for key in sorted(open_ & set(data.facts))}
+    if not isinstance(config.family, Mapping):
+        facts = {key: getattr(config.family, key) for key in facts}
+    return replace(config, family={name: {**options, **facts}}) if facts else config
 
 
 def _reject_misfit(bench: Bench) -> None:
     """Reads the data whole, so that a damaged file shows now; family, data and weights must fit one another."""
-    data, classes = bench.given.get("data"), getattr(bench.family, "classes", None)
+    data, family = bench.given.get("data"), bench.family
     if data is not None:
         for part in ("train", "val", "test"):
             data.split(part)
-    if data is not None and classes is not None and classes != len(data.classes):
-        message = f"the family has {classes} classes, the data set {data.name!r} has {len(data.classes)}"
-        hint = f"leave `classes` out, and it is taken from the data, or set it to {len(data.classes)}"
-        raise ConfigError(message, path="family", hint=hint)
+        for key, most in (("classes", len(data.classes)), ("vocabulary", math.inf)):
+            least, own = data.facts.get(key), getattr(family, key, None)
+            if least is not None and isinstance(own, int) and not least <= own <= most:
+                message = f"the family has {own} {NAMES[key]}, the data set {data.name!r} has {least}"
+                hint = f"leave `{key}` out, and it is taken from the data, or set it to {least}"
+                raise ConfigError(message, path="family", hint=hint)
+        if getattr(family, "buildable", True):  # a family need not derive from ours
+            _reject_other_kind(family, data)
     if "weights" in bench.given:
         bench.given["weights"].check()
+
+
+NAMES = {"classes": "classes", "vocabulary": "words"}
+"""What the numbers are of that a family and its data must agree on."""
+
+
+def _reject_other_kind(family: Family, data: Data) -> None:
+    """Networks for images cannot read text: one example is made ready, and compared with what they take."""
+    like = like_of(family, family.space.decode(family.space.smallest))
+    try:
+        found = data.ready(data.split("train").inputs[:1], like)
+        fits = found.shape == like.shape and found.is_floating_point() == like.is_floating_point()
+    except (RuntimeError, IndexError, ValueError):  # what torch says of shapes that nobody meant
+        fits = False
+    if not fits:
+        shown = f"{like.dtype} of {' x '.join(map(str, like.shape[1:]))}".removeprefix("torch.")
+        message = f"the networks of {family.name!r} take {shown}, which the examples of {data.name!r} cannot become"
+        raise ConfigError(message, path="data", hint=f"facts of this data set: {dict(data.facts)}")
 
 
 def _reject_unfit_search(plan: Plan) -> None:

@@ -40,7 +40,7 @@ def everything(data: Data) -> dict[int, tuple[np.ndarray, str]]:
     found = {}
     for part in PARTS:
         split = data.split(part)
-        for image, label in zip(split.images.numpy(), split.labels.tolist(), strict=True):
+        for image, label in zip(split.inputs.numpy(), split.labels.tolist(), strict=True):
             found[int(image[0, 0, 0]) // 10] = (image, data.classes[label])
     return found
 
@@ -51,9 +51,9 @@ def test_what_is_promised_holds(saved):
     assert (data.name, data.shape, data.classes) == ("birds", (3, 6, 5), ("0", "1"))
     assert [len(data.split(part)) for part in PARTS] == [14, 3, 3]
     assert train is data.split("train")
-    assert (train.images.dtype, train.labels.dtype) == (torch.uint8, torch.int64)
-    assert data.mean == pytest.approx(train.images.numpy().mean((0, 2, 3)) / 255)
-    assert data.std == pytest.approx(train.images.numpy().std((0, 2, 3)) / 255)
+    assert (train.inputs.dtype, train.labels.dtype) == (torch.uint8, torch.int64)
+    assert data.mean == pytest.approx(train.inputs.numpy().mean((0, 2, 3)) / 255)
+    assert data.std == pytest.approx(train.inputs.numpy().std((0, 2, 3)) / 255)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_resolution_gives_centre_squares(saved):
     assert data.shape == (3, 5, 5)
     wide = np.zeros((20, 4, 12, 3), np.uint8)
     wide[:, :, 4:8] = 77
-    assert (saved(resolution=4, x=wide, y=LABELS).split("val").images == 77).all()
+    assert (saved(resolution=4, x=wide, y=LABELS).split("val").inputs == 77).all()
 
 
 @pytest.mark.parametrize(
@@ -128,14 +128,14 @@ def test_splits_of_the_file_are_honoured(saved, keys):
     arrays = [array[some] for some in slices for array in (PICTURES, LABELS)]
     data = saved(**dict(zip(keys, arrays, strict=True)))
     for part, some in zip(PARTS, slices, strict=True):
-        assert sorted(data.split(part).images[:, 0, 0, 0].tolist()) == list(PICTURES[some, 0, 0, 0])
+        assert sorted(data.split(part).inputs[:, 0, 0, 0].tolist()) == list(PICTURES[some, 0, 0, 0])
 
 
 def test_missing_splits_are_cut_out_of_train(saved):
     data = saved(x_train=PICTURES[::2], y_train=LABELS[::2], x_test=PICTURES[1::2], y_test=LABELS[1::2])
     assert [len(data.split(part)) for part in PARTS] == [8, 2, 10]
     assert sorted(everything(data)) == list(range(20))
-    assert all(value % 20 == 10 for value in data.split("test").images[:, 0, 0, 0].tolist())
+    assert all(value % 20 == 10 for value in data.split("test").inputs[:, 0, 0, 0].tolist())
 
 
 def test_classes_need_no_images(saved):
@@ -234,4 +234,4 @@ def test_cifar():
     assert data.std == pytest.approx((0.246, 0.244, 0.262), abs=0.003)
     with np.load(CIFAR) as file:
         known = {hashlib.sha256(image.transpose(2, 0, 1).tobytes()).digest() for image in file["x_test"]}
-    assert {hashlib.sha256(image.tobytes()).digest() for image in data.split("test").images.numpy()} == known
+    assert {hashlib.sha256(image.tobytes()).digest() for image in data.split("test").inputs.numpy()} == known

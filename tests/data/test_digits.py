@@ -8,7 +8,8 @@ import torch
 from sklearn.datasets import load_digits
 
 from hwnas import parts
-from hwnas.data import Data, normalise
+from hwnas.data import Data
+from hwnas.data._pixels import normalise
 from hwnas.data._splits import PARTS
 from hwnas.data.digits import Digits
 from hwnas.errors import ConfigError
@@ -21,7 +22,7 @@ def digits() -> Digits:
 
 def test_at_resolution_8_all_images_are_scikit_learns(digits):
     known = load_digits()
-    images = torch.cat([digits.split(part).images for part in PARTS]).numpy()
+    images = torch.cat([digits.split(part).inputs for part in PARTS]).numpy()
     labels = torch.cat([digits.split(part).labels for part in PARTS]).numpy()
     assert (images[:, 0] == images[:, 2]).all()
     ours = np.column_stack([labels, np.rint(images[:, 0] / 255 * 16).reshape(len(labels), 64)])
@@ -40,10 +41,10 @@ def test_what_is_promised_holds():
     train = data.split("train")
     assert (data.name, data.shape, data.classes) == ("digits", (3, 32, 32), tuple("0123456789"))
     assert train is data.split("train")
-    assert train.images.shape[1:] == data.shape
-    assert (train.images.dtype, train.labels.dtype) == (torch.uint8, torch.int64)
-    assert (train.images.min(), train.images.max()) == (0, 255)
-    x = normalise(train.images, data)
+    assert train.inputs.shape[1:] == data.shape
+    assert (train.inputs.dtype, train.labels.dtype) == (torch.uint8, torch.int64)
+    assert (train.inputs.min(), train.inputs.max()) == (0, 255)
+    x = normalise(train.inputs, data)
     torch.testing.assert_close(x.mean((0, 2, 3)), torch.zeros(3), atol=1e-4, rtol=0)
     torch.testing.assert_close(x.std((0, 2, 3), correction=0), torch.ones(3), atol=1e-4, rtol=0)
 
@@ -73,5 +74,5 @@ def test_it_can_be_learnt(digits):
     from sklearn.linear_model import RidgeClassifier
 
     train, test = digits.split("train"), digits.split("test")
-    flat = [split.images[:, 0].flatten(1).numpy() / 255 for split in (train, test)]
+    flat = [split.inputs[:, 0].flatten(1).numpy() / 255 for split in (train, test)]
     assert RidgeClassifier().fit(flat[0], train.labels.numpy()).score(flat[1], test.labels.numpy()) > 0.9

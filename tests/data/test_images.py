@@ -43,7 +43,7 @@ def photos(tmp_path: Path) -> Path:
 def blues(data: Data, part: str) -> list[tuple[str, int]]:
     """Class and number of all images of a split, in order."""
     split = data.split(part)
-    return [(data.classes[label], int(image[2, 0, 0])) for image, label in zip(split.images, split.labels, strict=True)]
+    return [(data.classes[label], int(image[2, 0, 0])) for image, label in zip(split.inputs, split.labels, strict=True)]
 
 
 def test_what_is_promised_holds(photos):
@@ -52,9 +52,9 @@ def test_what_is_promised_holds(photos):
     assert (data.name, data.shape, data.classes) == ("photos", (3, 4, 6), ("cat", "dog"))
     assert [len(data.split(part)) for part in PARTS] == [14, 3, 3]
     assert train is data.split("train")
-    assert (train.images.dtype, train.labels.dtype) == (torch.uint8, torch.int64)
-    assert train.images.shape[1:] == data.shape
-    assert data.mean == pytest.approx(train.images.numpy().mean((0, 2, 3)) / 255)
+    assert (train.inputs.dtype, train.labels.dtype) == (torch.uint8, torch.int64)
+    assert train.inputs.shape[1:] == data.shape
+    assert data.mean == pytest.approx(train.inputs.numpy().mean((0, 2, 3)) / 255)
     assert all(std >= 1 / 255 for std in data.std)
 
 
@@ -64,7 +64,7 @@ def test_every_file_is_in_one_split_under_its_class(photos):
     assert sorted(found) == [(kind, number) for kind in COLOURS for number in range(10)]
     for part in PARTS:
         split = data.split(part)
-        for image, label in zip(split.images, split.labels, strict=True):
+        for image, label in zip(split.inputs, split.labels, strict=True):
             assert tuple(image[:2, 0, 0].tolist()) == COLOURS[data.classes[label]][:2]
 
 
@@ -89,7 +89,7 @@ def test_files_of_all_types_and_modes_become_rgb(tmp_path):
         Image.fromarray(deep).save(tmp_path / kind / "deep.png")
         Image.fromarray(deep).save(tmp_path / kind / "deep.tif")
     data = Images(str(tmp_path))
-    images = torch.cat([data.split(part).images for part in PARTS])
+    images = torch.cat([data.split(part).inputs for part in PARTS])
     assert len(images) == 2 * 15
     assert (images.int() - 128).abs().max() <= 3  # WebP and CMYK round
 
@@ -114,8 +114,8 @@ def test_a_resolution_resizes_the_centre_square(tmp_path):
             Image.fromarray(picture).save(tmp_path / kind / f"{number}.png")
     data = Images(str(tmp_path), resolution=10)
     assert data.shape == (3, 10, 10)
-    assert all((data.split(part).images == 200).all() for part in PARTS)
-    assert Images(str(tmp_path), resolution=7).split("val").images.shape == (2, 3, 7, 7)
+    assert all((data.split(part).inputs == 200).all() for part in PARTS)
+    assert Images(str(tmp_path), resolution=7).split("val").inputs.shape == (2, 3, 7, 7)
 
 
 @pytest.mark.parametrize("orientation", range(1, 10))
@@ -131,7 +131,7 @@ def test_pictures_are_turned_upright(tmp_path, orientation):
     known = ImageOps.exif_transpose(Image.open(tmp_path / "b" / "0.png"))
     data = Images(str(tmp_path))
     assert data.shape == (3, known.height, known.width)
-    images = data.split("train").images.permute(0, 2, 3, 1).numpy()
+    images = data.split("train").inputs.permute(0, 2, 3, 1).numpy()
     assert abs(images - np.asarray(known).astype(int)).max() < 30
 
 
@@ -149,7 +149,7 @@ def test_large_pictures_shrink_faithfully(tmp_path):
         (tmp_path / kind).mkdir()
         for number in range(3):
             Image.fromarray(picture).save(tmp_path / kind / f"{number}.jpg", quality=95)
-    shrunk = Images(str(tmp_path), resolution=16).split("test").images[0, 0, 8].float()
+    shrunk = Images(str(tmp_path), resolution=16).split("test").inputs[0, 0, 8].float()
     torch.testing.assert_close(shrunk, torch.linspace(8, 247, 16), atol=2, rtol=0)
 
 

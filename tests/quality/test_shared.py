@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from hwnas import parts
 from hwnas.candidate import Candidate, Family
-from hwnas.data import Part, Split, normalise
-from hwnas.data._splits import InMemory
+from hwnas.data import Part, Split
+from hwnas.data._pixels import Pixels, normalise
 from hwnas.errors import ConfigError, MetricError
 from hwnas.progress import Watch, silent
 from hwnas.quality import shared
@@ -52,7 +52,7 @@ class Fixed(Weights):
 
 
 @dataclass(frozen=True)
-class Levels(InMemory):
+class Levels(Pixels):
     """Grey images, ten levels apart by class, of which some bear the next label: a reader errs exactly there."""
 
     wrong: tuple[int, int] = (7, 12)
@@ -125,8 +125,8 @@ def test_accuracy_is_the_share_of_right_answers(batch: int) -> None:
     val, test = (one(Candidate(family, (0,))) for one in (metric, metric.confirmed()))
     assert val.value == (40 - 7) / 40 and test.value == (50 - 12) / 50
     assert (val.details["low"], val.details["high"]) == wilson(33, 40)
-    assert (val.details["images"], val.details["split"]) == (40, "val")
-    assert (test.details["images"], test.details["split"]) == (50, "test")
+    assert (val.details["examples"], val.details["split"]) == (40, "val")
+    assert (test.details["examples"], test.details["split"]) == (50, "test")
 
 
 def test_the_search_never_sees_the_test_images() -> None:
@@ -154,7 +154,7 @@ def test_wilson() -> None:
 @pytest.mark.parametrize("outputs", [4, 6])
 def test_other_outputs_than_classes_are_refused(outputs: int) -> None:
     family = Reader(outputs=outputs)
-    told = rf"must have 5 outputs, one per class of 'levels'; for 40 images it gives \[40, {outputs}\]"
+    told = rf"must have 5 outputs, one per class of 'levels'; for 40 examples it gives \[40, {outputs}\]"
     with pytest.raises(MetricError, match=told):
         judge(family, Levels())(Candidate(family, (0,)))
 
@@ -174,14 +174,14 @@ def test_accuracy_is_that_of_the_extracted_network_calibrated_by_hand() -> None:
     for candidate in subnets(family):
         reading = metric(candidate)
         rows = metric._calibration
-        chosen = [normalise(rows.images[start : start + 16], data) for start in (0, 16, 32)]
+        chosen = [normalise(rows.inputs[start : start + 16], data) for start in (0, 16, 32)]
         borrowed = borrow(family, candidate.arch, candidate.skeleton, metric.weights.tensors())
         expected = calibrate(candidate.skeleton, borrowed, chosen)
         plain = metric.extract(candidate)
         assert same(state(tensors_of(plain)), state(expected))
         split = data.split("val")
         with torch.no_grad():
-            right = (plain(normalise(split.images, data)).argmax(1) == split.labels).float().mean().item()
+            right = (plain(normalise(split.inputs, data)).argmax(1) == split.labels).float().mean().item()
         assert reading.value == pytest.approx(right)
         assert type(plain) is type(candidate.skeleton) and not plain.training
 
@@ -193,9 +193,9 @@ def test_accuracy_is_that_of_the_extracted_network_calibrated_by_hand() -> None:
 def test_calibration_images_are_drawn_in_whole_batches(images: int, calibration: int, batch: int, drawn: int) -> None:
     data = Corners(sizes=(images, 8, 8))
     chosen = judge(Tiny(), data, calibration=calibration, batch=batch)._calibration
-    assert len(chosen) == len(chosen.images) == drawn
+    assert len(chosen) == len(chosen.inputs) == drawn
     known = {image.numpy().tobytes(): label for image, label in zip(*vars(data.split("train")).values(), strict=True)}
-    keys = [image.numpy().tobytes() for image in chosen.images]
+    keys = [image.numpy().tobytes() for image in chosen.inputs]
     assert len(set(keys)) == drawn
     assert [known[key] for key in keys] == chosen.labels.tolist()
 
@@ -204,7 +204,7 @@ def test_calibration_images_follow_from_the_seed() -> None:
     data = Corners()
 
     def drawn(seed: int, **options: Any) -> Tensor:
-        return judge(Tiny(), data, seed=seed, calibration=32, batch=16, **options)._calibration.images
+        return judge(Tiny(), data, seed=seed, calibration=32, batch=16, **options)._calibration.inputs
 
     assert torch.equal(drawn(0), drawn(0)) and torch.equal(drawn(0), drawn(0, split="test"))
     assert not torch.equal(drawn(0), drawn(1))
@@ -272,7 +272,7 @@ def test_time_is_estimated_before_there_are_weights() -> None:
 
 @pytest.mark.parametrize("option", ["calibration", "batch"])
 def test_one_image_has_no_statistics(option: str) -> None:
-    with pytest.raises(ConfigError, match=f"{option} must be at least 2 images, not 1"):
+    with pytest.raises(ConfigError, match=f"{option} must be at least 2 examples, not 1"):
         judge(Tiny(), Corners(), **{option: 1})
 
 

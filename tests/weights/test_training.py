@@ -19,14 +19,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import tiny
-from hwnas.data import normalise
+from hwnas.data._pixels import normalise
 from hwnas.data.digits import Digits
 from hwnas.errors import ConfigError, Interrupted, WeightsError
 from hwnas.families.mobilenetv3 import MobileNetV3
 from hwnas.progress import Progress
 from hwnas.seeds import derive, seeded
 from hwnas.weights._phases import draw
-from hwnas.weights._training import PHASE, Training, _set_rate, _shifted
+from hwnas.weights._training import PHASE, Training, _set_rate
 from hwnas.weights.share import borrow, calibrate, crop, extract, skeleton, tensors_of
 from hwnas.weights.shrink import Shrink
 from tiny import Corners, Tiny, same, state
@@ -175,35 +175,12 @@ def test_the_rate_warms_up_and_falls_to_zero() -> None:
     assert rates[50:] == sorted(rates[50:], reverse=True)
 
 
-def test_images_are_shifted_and_their_edges_repeated() -> None:
-    with seeded(0):
-        images = torch.randint(0, 256, (40, 3, 6, 5), dtype=torch.uint8)
-    shifted = _shifted(images, 2, np.random.default_rng(0))
-    assert shifted.dtype == torch.uint8 and shifted.shape == images.shape
-    found = set()
-    for old, new in zip(images, shifted, strict=True):
-        for down in range(-2, 3):
-            for right in range(-2, 3):
-                rows = (torch.arange(6) - down).clamp(0, 5)
-                columns = (torch.arange(5) - right).clamp(0, 4)
-                if torch.equal(new, old[:, rows][:, :, columns]):
-                    found.add((down, right))
-                    break
-            else:
-                continue
-            break
-        else:
-            pytest.fail("an image was not shifted but changed")
-    assert len(found) > 15
-    assert _shifted(images, 0, np.random.default_rng(0)) is images
-
-
 def test_every_epoch_shows_every_image_once_in_a_new_order(tmp_path: Path) -> None:
     weights = shrink(tmp_path, augment=0, data=Corners(sizes=(70, 8, 8)))
     training = Training(weights)
 
     def rows(epoch: int) -> list[int]:
-        keys = {image.numpy().tobytes(): i for i, image in enumerate(training.images)}
+        keys = {image.numpy().tobytes(): i for i, image in enumerate(training.inputs)}
         return [keys[image.numpy().tobytes()] for images, _ in training._batches(epoch) for image in images]
 
     assert len(rows(1)) == len(set(rows(1))) == 64
@@ -348,7 +325,7 @@ def test_too_few_images_for_a_batch(tmp_path: Path) -> None:
     few = shrink(tmp_path, data=Corners(sizes=(15, 8, 8)))
     for work in (few.prepare, few.estimate):
         with pytest.raises(
-            ConfigError, match=r"weights.shrink.batch: 'corners' has 15 training images, fewer than one batch of 16"
+            ConfigError, match=r"weights.shrink.batch: 'corners' has 15 training examples, fewer than one batch of 16"
         ):
             work()
     assert list(tmp_path.iterdir()) == []
@@ -356,7 +333,7 @@ def test_too_few_images_for_a_batch(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("classes", [3, 5])
 def test_other_outputs_than_classes(tmp_path: Path, classes: int) -> None:
-    told = rf"'tiny' must have 4 outputs, one per class of 'corners'; for 16 images they give \[16, {classes}\]"
+    told = rf"'tiny' must have 4 outputs, one per class of 'corners'; for 16 examples they give \[16, {classes}\]"
     with pytest.raises(WeightsError, match=told):
         finish(shrink(tmp_path, family=Tiny(classes=classes)))
 

@@ -1,16 +1,17 @@
-"""Datasets by name: what a data set must offer."""
+"""Datasets by name: what a data set must offer, whatever it is made of: images, text or speech."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from hwnas.candidate import Family
 from hwnas.parts import contract
 from hwnas.space import Arch
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
 Part = Literal["train", "val", "test"]
@@ -18,14 +19,15 @@ Part = Literal["train", "val", "test"]
 
 @dataclass(frozen=True)
 class Split:
-    """Some labelled images in memory.
+    """Some labelled examples in memory, raw: small, exact, and not yet as a network takes them.
 
     Args:
-        images: uint8, N x C x H x W.
+        inputs: images, uint8, N x C x H x W; token ids, int64, N x T, padded with 0; or features of speech, float32,
+            N x frames x mels, padded with frames of zeros.
         labels: int64, N.
     """
 
-    images: Tensor
+    inputs: Tensor
     labels: Tensor
 
     def __len__(self) -> int:
@@ -51,28 +53,50 @@ class Data(Protocol):
         ...
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of every image."""
-        ...
+    def facts(self) -> Mapping[str, int]:
+        """What the options of a family take from the data where their user did not say, by the name of the option.
 
-    @property
-    def mean(self) -> tuple[float, ...]:
-        """Mean of the training images by channel, on the scale 0 ... 1."""
-        ...
-
-    @property
-    def std(self) -> tuple[float, ...]:
-        """Standard deviation of the training images by channel, on the scale 0 ... 1."""
+        `classes` always; `resolution` of images, `vocabulary` and `length` of text, `frames` and `mels` of speech.
+        """
         ...
 
     @property
     def fingerprint(self) -> str:
-        """Sixteen hex digits that change whenever an image, a label or a split does."""
+        """Sixteen hex digits that change whenever an example, a label or a split does."""
         ...
 
     def split(self, part: Part, /) -> Split:
         """One of the three splits, always in the same order."""
         ...
+
+    def ready(self, inputs: Tensor, like: Tensor, /) -> Tensor:
+        """A raw batch as a network takes it: normalised, and brought to the size that it wants.
+
+        Args:
+            inputs: some rows of a split, on any device.
+            like: one input of the network, for its shape; usually on the meta device.
+
+        Returns:
+            A batch on the device of `inputs`, which stay as they are; of the shape of `like` but for its first axis.
+        """
+        ...
+
+    def varied(self, inputs: Tensor, rng: np.random.Generator, strength: int, /) -> Tensor:
+        """A raw batch for training, every example changed a little and at random, so that it is never learnt by heart.
+
+        Args:
+            inputs: some rows of a split, on the CPU.
+            strength: 0 for no change.
+
+        Returns:
+            A batch of the same shape and type.
+        """
+        ...
+
+    @property
+    def preparation(self) -> Mapping[str, Any]:
+        """What an exported file says of how its input is made, as JSON-able values by name. By default nothing."""
+        return {}
 
     def keep(self) -> None:
         """Writes into the run folder what later sessions must find again, such as who belongs to which split.
@@ -82,41 +106,22 @@ class Data(Protocol):
         return None
 
 
-def normalise(images: Tensor, data: Data, resolution: int | None = None) -> Tensor:
-    """Images as networks want them: float32, mean 0 and deviation 1 by channel, resized if a resolution is given.
-
-    Args:
-        images: uint8, B x C x H x W.
-
-    Returns:
-        float32, B x C x R x R, laid out channels last, which convolutions are fastest with.
-    """
-    import torch
-    from torch.nn import functional as F
-
-    x = images.float().div_(255.0)
-    if resolution is not None and tuple(x.shape[-2:]) != (resolution, resolution):
-        x = F.interpolate(x, size=(resolution, resolution), mode="bilinear", antialias=True, align_corners=False)
-    mean = torch.tensor(data.mean, device=x.device).view(1, -1, 1, 1)
-    std = torch.tensor(data.std, device=x.device).view(1, -1, 1, 1)
-    return x.sub_(mean).div_(std).contiguous(memory_format=torch.channels_last)
-
-
-def batches(
-    split: Split, data: Data, size: int, resolution: int | None = None, device: str = "cpu"
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """A split in order, as normalised images with their labels; the last batch may be smaller."""
+def batches(split: Split, data: Data, size: int, like: Tensor, device: str = "cpu") -> Iterator[tuple[Tensor, Tensor]]:
+    """A split in order, ready for a network that takes `like`, with its labels; the last batch may be smaller."""
     for start in range(0, len(split), size):
         rows = slice(start, start + size)
-        yield normalise(split.images[rows].to(device), data, resolution), split.labels[rows].to(device)
+        yield data.ready(split.inputs[rows].to(device), like), split.labels[rows].to(device)
 
 
-def side_of(family: Family, arch: Arch) -> int:
-    """The side of the images that a network takes, asked of its family."""
+def like_of(family: Family, arch: Arch) -> Tensor:
+    """One input of a network without storage (on the meta device): the shape of what it takes, asked of its family.
+
+    Of networks that take several, the first one: what labelled data hold.
+    """
     import torch
 
     with torch.device("meta"):
-        return int(family.inputs(arch, 1)[0].shape[-1])
+        return family.inputs(arch, 1)[0]
 
 
-__all__ = ["Data", "Part", "Split", "batches", "normalise", "side_of"]
+__all__ = ["Data", "Part", "Split", "batches", "like_of"]

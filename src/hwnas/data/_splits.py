@@ -1,6 +1,4 @@
-"""What the data sets share: splitting by class, moments, fingerprints, squares, and splits that are made once."""
-
-# Shape letters: N images, C channels, H height, W width, R side of a square, L grey levels.
+"""What the data sets share: splitting by class, fingerprints, and splits that are made once."""
 
 from __future__ import annotations
 
@@ -12,21 +10,26 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from hwnas.data import Data, Part, Split
 from hwnas.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import Tensor
 
 Fractions: TypeAlias = tuple[float, float, float]
-"""How much of the images goes to train, val and test."""
+"""How much of the examples goes to train, val and test."""
 
 PARTS: tuple[Part, ...] = ("train", "val", "test")
-SPELLINGS: Mapping[str, Part] = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-"""What folders and arrays call the splits."""
+SPELLINGS: Mapping[str, Part] = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+}
+"""What folders, files and arrays call the splits."""
 
 
 class InMemory(Data):
@@ -45,25 +48,8 @@ class InMemory(Data):
             self._kept[part] = self._read(part)
         return self._kept[part]
 
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        channels, height, width = self.split("train").images.shape[1:]
-        return channels, height, width
 
-    @functools.cached_property
-    def _moments(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        return moments(self.split("train").images)
-
-    @property
-    def mean(self) -> tuple[float, ...]:
-        return self._moments[0]
-
-    @property
-    def std(self) -> tuple[float, ...]:
-        return self._moments[1]
-
-
-def check(splits: Fractions, split_seed: int, resolution: int | None) -> None:
+def check(splits: Fractions, split_seed: int, resolution: int | None = None) -> None:
     """Refuses options that no data set can follow.
 
     Raises:
@@ -81,17 +67,17 @@ def check(splits: Fractions, split_seed: int, resolution: int | None) -> None:
 
 
 def stratified(labels: NDArray[np.int64], shares: Sequence[float], seed: int) -> list[NDArray[np.int64]]:
-    """Deals the images of every class out to several parts, the same way on every machine.
+    """Deals the examples of every class out to several parts, the same way on every machine.
 
     Every class gives every part its share, rounded so that the parts as a whole have the right size too, but at least
-    one image. Within a part the classes take turns, so that the first images of a split are a fair sample of it.
+    one example. Within a part the classes take turns, so that the first ones of a split are a fair sample of it.
 
     Args:
         labels: 0 ... K-1; each class with at least as many images as there are parts.
         shares: relative sizes of the parts.
 
     Returns:
-        For each part the positions of its images; together every position once.
+        For each part the positions of its examples; together every position once.
     """
     # Of NumPy's generator only the raw stream of doubles is the same in every version, so order is drawn from that.
     rng = np.random.default_rng(seed)
@@ -116,19 +102,24 @@ def stratified(labels: NDArray[np.int64], shares: Sequence[float], seed: int) ->
 
 
 def cut(
-    labels: Mapping[Part, NDArray[np.int64]], classes: Sequence[str], splits: Fractions, seed: int, source: str
+    labels: Mapping[Part, NDArray[np.int64]],
+    classes: Sequence[str],
+    splits: Fractions,
+    seed: int,
+    source: str,
+    thing: str = "image",
 ) -> dict[Part, tuple[Part, NDArray[np.int64]]]:
     """The three splits out of the parts that a source has: those that are missing are cut out of `train`.
 
     Args:
         labels: of each part that there is; `train` at least.
-        source: how messages call the data set.
+        source, thing: how messages call the data set, and one of its examples.
 
     Returns:
-        For each split the part that its images come from, and their positions in that part.
+        For each split the part that its examples come from, and their positions in that part.
 
     Raises:
-        DataError: a single class, parts with different classes, or a class with too few images.
+        DataError: a single class, parts with different classes, or a class with too few examples.
     """
     if len(classes) < 2:
         raise DataError(
@@ -136,14 +127,18 @@ def cut(
             hint="telling classes apart takes two or more",
         )
     counts = {part: np.bincount(some, minlength=len(classes)) for part, some in labels.items()}
-    agree({part: {classes[int(label)] for label in np.flatnonzero(count)} for part, count in counts.items()}, source)
+    agree(
+        {part: {classes[int(label)] for label in np.flatnonzero(count)} for part, count in counts.items()},
+        source,
+        thing,
+    )
     dealt = [part for part in PARTS if part == "train" or part not in labels]
     scarce = int(counts["train"].argmin())
     if (there := int(counts["train"][scarce])) < len(dealt):
         raise DataError(
-            f"class {classes[scarce]!r} of {source} has {there} image{'s' * (there != 1)}, but needs {len(dealt)}: "
+            f"class {classes[scarce]!r} of {source} has {there} {thing}{'s' * (there != 1)}, but needs {len(dealt)}: "
             f"one for each of {', '.join(dealt)}",
-            hint="add images to this class or leave it out",
+            hint=f"add {thing}s to this class or leave it out",
         )
     shares = [share for part, share in zip(PARTS, splits, strict=True) if part in dealt]
     found = dict(zip(dealt, stratified(labels["train"], shares, seed), strict=True))
@@ -153,7 +148,7 @@ def cut(
     }
 
 
-def agree(classes: Mapping[Part, Iterable[str]], source: str) -> None:
+def agree(classes: Mapping[Part, Iterable[str]], source: str, thing: str = "image") -> None:
     """Checks that all parts have the classes of `train`.
 
     Raises:
@@ -166,52 +161,10 @@ def agree(classes: Mapping[Part, Iterable[str]], source: str) -> None:
             told = "; ".join(f"only {owner} has {', '.join(map(repr, few[:5]))}" for owner, few in alone.items() if few)
             raise DataError(
                 f"train and {part} of {source} have different classes: {told}",
-                hint="every split needs images of every class, under the same name",
+                hint=f"every split needs {thing}s of every class, under the same name",
             )
-
-
-def moments(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of uint8 images by channel, on the scale 0 ... 1.
-
-    They follow from the histogram of each channel and so are exact whatever the number of images. The deviation is
-    never less than one grey level, so that a channel which is all but constant is not blown up by dividing.
-
-    Args:
-        images: uint8, N x C x H x W.
-    """
-    import torch
-
-    histograms_CL = torch.stack(
-        [
-            torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in chunk.unbind(1)])
-            for chunk in (images[start : start + 1024] for start in range(0, len(images), 1024))
-        ]
-    ).sum(0)
-    weights_CL = histograms_CL.double() / histograms_CL.sum(1, keepdim=True)
-    levels_L = torch.arange(256, dtype=torch.float64) / 255
-    mean = weights_CL @ levels_L
-    variance = (weights_CL * (levels_L - mean[:, None]) ** 2).sum(1)
-    return tuple(mean.tolist()), tuple(variance.sqrt().clamp(min=1 / 255).tolist())
 
 
 def fingerprint(*facts: Any) -> str:
     """Sixteen hex digits that stand for JSON-able facts."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def square(image: Image.Image, resolution: int) -> Image.Image:
-    """The largest centred square of an image, resized; in integers (Pillow), so alike on every machine."""
-    return ImageOps.fit(image, (resolution, resolution), Image.Resampling.BILINEAR)
-
-
-def squares(images: NDArray[np.uint8], resolution: int) -> NDArray[np.uint8]:
-    """Many images as squares: N x H x W or N x H x W x 3 becomes N x R x R or N x R x R x 3."""
-    return np.stack([np.asarray(square(Image.fromarray(image), resolution)) for image in images])
-
-
-def tensor(images: NDArray[np.uint8]) -> Tensor:
-    """N x H x W or N x H x W x 3 as a tensor N x 3 x H x W; greys are repeated."""
-    import torch
-
-    x = torch.from_numpy(images)
-    return (x[:, None] if x.ndim == 3 else x.movedim(3, 1)).expand(-1, 3, -1, -1).contiguous()

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from hwnas.data import Part, Split
-from hwnas.data._splits import SPELLINGS, Fractions, InMemory, check, cut, fingerprint, squares, tensor
+from hwnas.data._pixels import Pixels, squares, tensor
+from hwnas.data._splits import SPELLINGS, Fractions, check, cut, fingerprint
 from hwnas.errors import DataError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ WRITE = "write it with np.savez(path, x=images, y=labels): uint8 images N x H x 
 
 
 @dataclass(frozen=True)
-class Arrays(InMemory):
+class Arrays(Pixels):
     """Images and labels as NumPy writes them: `np.savez("birds.npz", x=images, y=labels)`.
 
     Arrays are called `x` and `y` or `images` and `labels`; with `_train`, `_val`, `_test` behind or `train_` … before,

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from hwnas.data import Part, Split
-from hwnas.data._splits import Fractions, InMemory, check, cut, fingerprint, squares, tensor
+from hwnas.data._pixels import Pixels, squares, tensor
+from hwnas.data._splits import Fractions, check, cut, fingerprint
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
-class Digits(InMemory):
+class Digits(Pixels):
     """The UCI optical digits (Alpaydin and Kaynak, 1998), of which scikit-learn carries the test set.
 
     8 x 8 pixels with 17 grey levels, enlarged bilinearly and repeated to three channels.

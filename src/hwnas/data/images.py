@@ -17,7 +17,8 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from hwnas.data import Part, Split
-from hwnas.data._splits import PARTS, SPELLINGS, Fractions, InMemory, agree, check, cut, fingerprint, square
+from hwnas.data._pixels import Pixels, square
+from hwnas.data._splits import PARTS, SPELLINGS, Fractions, agree, check, cut, fingerprint
 from hwnas.errors import DataError
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ Files: TypeAlias = dict[Part, dict[str, str]]
 
 
 @dataclass(frozen=True)
-class Images(InMemory):
+class Images(Pixels):
     """Pictures as people keep them: `path/cat/1.jpg`, `path/dog/7.jpg` or `path/train/cat/1.jpg`, `path/val/cat/2.jpg`.
 
     Sub-folders `train`, `val` (also `valid`, `validation`) and `test` are honoured; what is missing of val and test is

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from hwnas.candidate import Candidate, Family
-from hwnas.data import Data, Part, Split, batches, side_of
+from hwnas.data import Data, Part, Split, batches, like_of
 from hwnas.errors import ConfigError, MetricError
 from hwnas.seeds import derive
 from hwnas.trial import Metric, Reading
@@ -24,20 +24,20 @@ from hwnas.weights.share import borrow, calibrate, call, extract, tensors_of
 __all__ = ["Shared"]
 
 KEPT = 1 << 30
-"""Bytes of normalised images that are kept ready; larger splits are normalised anew for every subnet."""
+"""Bytes of inputs that are kept ready for networks; larger splits are made ready anew for every subnet."""
 
 
 @dataclass(frozen=True)
 class Shared(Metric):
     """The share of images that a subnet gets right with weights cut out of the supernet (Cai et al., 2020).
 
-    BatchNorm statistics are made anew for every subnet on training images, drawn once by seed: without that the
+    BatchNorm statistics are made anew for every subnet on training examples, drawn once by seed: without that the
     statistics belong to another network and the accuracy says little. The search sees the `val` split; finalists are
     judged on `test`.
 
     Args:
-        calibration: training images for BatchNorm.
-        batch: images in a forward pass.
+        calibration: training examples for BatchNorm.
+        batch: examples in a forward pass.
     """
 
     family: Family
@@ -55,7 +55,7 @@ class Shared(Metric):
     def __post_init__(self) -> None:
         for name in ("calibration", "batch"):
             if getattr(self, name) < 2:
-                raise ConfigError(f"{name} must be at least 2 images, not {getattr(self, name)!r}")
+                raise ConfigError(f"{name} must be at least 2 examples, not {getattr(self, name)!r}")
 
     def __call__(self, candidate: Candidate, /) -> Reading:
         """Accuracy, 0 ... 1, with its 95 % interval (Wilson) in the details.
@@ -69,13 +69,15 @@ class Shared(Metric):
                 logits = call(candidate.skeleton, tensors, x)
                 if logits.shape != (len(x), len(self.data.classes)):
                     wanted = f"{len(self.data.classes)} outputs, one per class of {self.data.name!r}"
-                    raise MetricError(f"the network must have {wanted}; for {len(x)} images it gives {[*logits.shape]}")
+                    raise MetricError(
+                        f"the network must have {wanted}; for {len(x)} examples it gives {[*logits.shape]}"
+                    )
                 if not logits.isfinite().all():
                     raise MetricError("the network's outputs are not finite: the shared weights are spoilt")
                 right += int((logits.argmax(1) == labels).sum())
         count = len(self._split(self.split))
         low, high = wilson(right, count)
-        return Reading(right / count, {"low": low, "high": high, "images": count, "split": self.split})
+        return Reading(right / count, {"low": low, "high": high, "examples": count, "split": self.split})
 
     def tensors(self, candidate: Candidate) -> dict[str, Tensor]:
         """The subnet's tensors: borrowed, with statistics of its own."""
@@ -99,36 +101,36 @@ class Shared(Metric):
             call(candidate.skeleton, tensors, x)
             began = time.perf_counter()
             call(candidate.skeleton, tensors, x)
-        images = min(self.calibration, len(self._split("train"))) * 1.5 + len(self._split(self.split))
-        return (time.perf_counter() - began) / len(x) * images
+        count = min(self.calibration, len(self._split("train"))) * 1.5 + len(self._split(self.split))
+        return (time.perf_counter() - began) / len(x) * count
 
-    # --- images, made ready once per size ---------------------------------------------------------------------------
+    # --- inputs, made ready once per size ---------------------------------------------------------------------------
 
     def _batches(self, part: Part, candidate: Candidate) -> Iterable[tuple[Tensor, Tensor]]:
-        side, split = side_of(candidate.family, candidate.arch), self._split(part)
-        made = batches(split, self.data, self.batch, side, self.torch_device)
-        if len(split) * split.images.shape[1] * side * side * 4 > KEPT:
+        like, split = like_of(candidate.family, candidate.arch), self._split(part)
+        made = batches(split, self.data, self.batch, like, self.torch_device)
+        if len(split) * like.nbytes > KEPT:
             return made
-        if (part, side) not in self._ready:
-            self._ready[part, side] = list(made)
-        return self._ready[part, side]
+        if (part, like.shape) not in self._ready:
+            self._ready[part, like.shape] = list(made)
+        return self._ready[part, like.shape]
 
     def _split(self, part: Part) -> Split:
         return self._calibration if part == "train" else self.data.split(part)
 
     @functools.cached_property
-    def _ready(self) -> dict[tuple[Part, int], list[tuple[Tensor, Tensor]]]:
+    def _ready(self) -> dict[tuple[Part, torch.Size], list[tuple[Tensor, Tensor]]]:
         return {}
 
     @functools.cached_property
     def _calibration(self) -> Split:
-        """Training images drawn once by seed, in whole batches, since batches weigh the same."""
+        """Training examples drawn once by seed, in whole batches, since batches weigh the same."""
         split = self.data.split("train")
         rng = np.random.default_rng(derive(self.seed, "calibration"))
         size = min(self.batch, len(split))
         count = max(1, min(self.calibration, len(split)) // size) * size
         rows = torch.from_numpy(np.sort(rng.permutation(len(split))[:count]))
-        return Split(split.images[rows], split.labels[rows])
+        return Split(split.inputs[rows], split.labels[rows])
 
 
 def wilson(right: int, count: int, z: float = 1.96) -> tuple[float, float]:

@@ -197,9 +197,10 @@ def _remarks(found: Findings, goal: Goal) -> tuple[str, ...]:
     details = (found.chosen or found.closest or Trial(0, ())).details.get(goal.name, {})
     if "threads" in details:
         remarks.append(", ".join(filter(None, (details.get("runtime", ""), plural(details["threads"], "thread")))))
-    if "images" in details:
+    thing = next((word for word in ("image", "example") if f"{word}s" in details), "")  # older runs told of images
+    if thing:
         split = {"val": "validation"}.get(details.get("split", ""), details.get("split", ""))
-        remarks.append(plural(details["images"], f"{split} image".strip()))
+        remarks.append(plural(details[f"{thing}s"], f"{split} {thing}".strip()))
     return tuple(remark for remark in remarks if remark)
 
 

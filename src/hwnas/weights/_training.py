@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hwnas.data import batches, normalise, side_of
+from hwnas.data import batches, like_of
 from hwnas.errors import WeightsError
 from hwnas.progress import Progress, Watch
 from hwnas.seeds import derive, seeded
@@ -34,7 +34,7 @@ class Training:
         self.device = torch.device(options.torch_device)
         split = options.data.split("train")
         options.check()
-        self.images, self.labels = split.images, split.labels
+        self.inputs, self.labels = split.inputs, split.labels
         self.steps = len(split) // options.batch
         with seeded(derive(options.seed, "supernet")):
             self.model = self.family.supernet().to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -60,9 +60,9 @@ class Training:
                 if phase.teaches and self.teacher is None:
                     self.teacher = self._freeze()
                 losses = []
-                for i, (images, labels) in enumerate(self._batches(epoch)):
+                for i, (inputs, labels) in enumerate(self._batches(epoch)):
                     _set_rate(optimizer, self.o.lr * phase.rate, (inner * self.steps + i) / (phase.epochs * self.steps))
-                    losses.append(self._step(phase, optimizer, images, labels, epoch, i))
+                    losses.append(self._step(phase, optimizer, inputs, labels, epoch, i))
                     step = (epoch - 1) * self.steps + i + 1
                     watch(Progress(PHASE, step, total, {"now": phase.name, "epoch": epoch, "loss": losses[-1]}))
                 row: dict[str, Any] = {"epoch": epoch, "phase": phase.name, "loss": sum(losses) / len(losses)}
@@ -77,41 +77,40 @@ class Training:
         """Seconds of one step of a phase, the mean of a few after a warm-up; spoils the weights."""
         optimizer = self._optimizer(phase)
         self.teacher = self._freeze() if phase.teaches else None
-        images, labels = next(self._batches(1))
-        self._step(phase, optimizer, images, labels, 0, 0)
+        inputs, labels = next(self._batches(1))
+        self._step(phase, optimizer, inputs, labels, 0, 0)
         began = time.perf_counter()
         for i in range(1, 4):
-            self._step(phase, optimizer, images, labels, 0, i)
+            self._step(phase, optimizer, inputs, labels, 0, i)
         return (time.perf_counter() - began) / 3
 
     # --- one step ---------------------------------------------------------------------------------------------------
 
     def _step(
-        self, phase: Phase, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor, epoch: int, index: int
+        self, phase: Phase, optimizer: torch.optim.Optimizer, inputs: Tensor, labels: Tensor, epoch: int, index: int
     ) -> float:
         """One update: of the full network alone, or of some subnets that it teaches."""
         rng = np.random.default_rng(derive(self.o.seed, "subnets", epoch, index))
         count = self.o.nets if phase.teaches else 1
         optimizer.zero_grad(set_to_none=True)
-        answers: dict[int, Tensor] = {}
+        answers: dict[torch.Size, Tensor] = {}
         total = 0.0
         for number in range(count):
             arch = self.family.space.decode(draw(self.family.space, phase.allowed, rng))
-            side = side_of(self.family, arch)
-            x = normalise(images, self.data, side)
+            x = self.data.ready(inputs, like_of(self.family, arch))
             small = skeleton(self.family, arch, training=True)
             with seeded(derive(self.o.seed, "dropout", epoch, index, number)):
                 output = call(small, borrow(self.family, arch, small, self.big), x)
             if output.shape != (len(x), len(self.data.classes)):
                 wanted = f"{len(self.data.classes)} outputs, one per class of {self.data.name!r}"
-                message = f"the networks of {self.family.name!r} must have {wanted}; for {len(x)} images they give"
+                message = f"the networks of {self.family.name!r} must have {wanted}; for {len(x)} examples they give"
                 raise WeightsError(f"{message} {[*output.shape]}")
             loss = F.cross_entropy(output, labels, label_smoothing=self.o.label_smoothing)
             if self.teacher is not None and self.o.distill > 0:
-                if side not in answers:
+                if x.shape not in answers:
                     with torch.no_grad():
-                        answers[side] = call(self.whole, self.teacher, x).softmax(1)
-                loss = loss + self.o.distill * F.cross_entropy(output, answers[side])
+                        answers[x.shape] = call(self.whole, self.teacher, x).softmax(1)
+                loss = loss + self.o.distill * F.cross_entropy(output, answers[x.shape])
             if not math.isfinite(value := float(loss.detach())):
                 message = f"the loss became {value} in epoch {epoch}, step {index + 1}, for the subnet {dict(arch)}"
                 raise WeightsError(message, hint="the last good checkpoint is kept; try a smaller `lr` in another run")
@@ -121,13 +120,13 @@ class Training:
         return total
 
     def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """The shuffled, whole batches of one epoch, every image shifted a little."""
+        """The shuffled, whole batches of one epoch, every example varied a little."""
         rng = np.random.default_rng(derive(self.o.seed, "batches", epoch))
         order = torch.from_numpy(rng.permutation(len(self.labels)))
         for i in range(self.steps):
             rows = order[i * self.o.batch : (i + 1) * self.o.batch]
-            images = _shifted(self.images[rows], self.o.augment, rng)
-            yield images.to(self.device), self.labels[rows].to(self.device)
+            inputs = self.data.varied(self.inputs[rows], rng, self.o.augment)
+            yield inputs.to(self.device), self.labels[rows].to(self.device)
 
     def _optimizer(self, phase: Phase) -> torch.optim.Optimizer:
         """SGD without weight decay on BatchNorm and biases (vectors), as in Once-for-All; new for every phase.
@@ -146,24 +145,23 @@ class Training:
         return calibrate(self.whole, copies, self._calibration(self.largest))
 
     def _calibration(self, arch: Arch) -> list[Tensor]:
-        """The first few batches of training images, unshifted and always the same."""
-        side = side_of(self.family, arch)
-        count = min(8, self.steps)
+        """The first few batches of training examples, unvaried and always the same."""
+        like, size = like_of(self.family, arch), self.o.batch
         return [
-            normalise(self.images[i * self.o.batch : (i + 1) * self.o.batch].to(self.device), self.data, side)
-            for i in range(count)
+            self.data.ready(self.inputs[i * size : (i + 1) * size].to(self.device), like)
+            for i in range(min(8, self.steps))
         ]
 
     def _accuracy(self, code: Code) -> float:
         """Accuracy on `val` of one subnet, calibrated."""
         arch = self.family.space.decode(code)
-        small, side = skeleton(self.family, arch), side_of(self.family, arch)
+        small, like = skeleton(self.family, arch), like_of(self.family, arch)
         tensors = calibrate(small, borrow(self.family, arch, small, self.big), self._calibration(arch))
         split = self.data.split("val")
         with torch.no_grad():
             right = sum(
                 int((call(small, tensors, x).argmax(1) == labels).sum())
-                for x, labels in batches(split, self.data, 256, side, self.o.torch_device)
+                for x, labels in batches(split, self.data, 256, like, self.o.torch_device)
             )
         return right / len(split)
 
@@ -198,16 +196,6 @@ def _set_rate(optimizer: torch.optim.Optimizer, peak: float, progress: float) ->
     warm = min(1.0, (progress + 0.01) / 0.05)
     for group in optimizer.param_groups:
         group["lr"] = peak * warm * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-def _shifted(images: Tensor, most: int, rng: np.random.Generator) -> Tensor:
-    """Every image moved by up to `most` pixels in each direction, its edge repeated."""
-    if most == 0:
-        return images
-    padded = F.pad(images.float(), (most, most, most, most), mode="replicate").to(images.dtype)
-    height, width = images.shape[-2:]
-    shifts = rng.integers(0, 2 * most + 1, size=(len(images), 2)).tolist()
-    return torch.stack([p[:, y : y + height, x : x + width] for p, (y, x) in zip(padded, shifts, strict=True)])
 
 
 __all__ = ["PHASE", "Training"]

@@ -47,11 +47,11 @@ class Shrink(Weights):
 
     Args:
         epochs: over all phases together.
-        batch: images in a step.
+        batch: examples in a step.
         lr: the full network's peak learning rate (SGD, Nesterov, cosine within each phase, short warm-up).
         nets: subnets in a step of an elastic phase; their gradients are averaged.
         distill: weight of the full network's answers beside the labels.
-        augment: largest random shift of the images in pixels; 0 for none.
+        augment: how strongly training examples are varied, such as the largest shift of images in pixels; 0 for none.
         reuse: take an equal supernet that an earlier run has trained (kept under $HWNAS_CACHE or ~/.cache/hwnas).
     """
 
@@ -101,7 +101,7 @@ class Shrink(Weights):
         """Refuses a batch that is larger than the training split."""
         count = len(self.data.split("train"))
         if count < self.batch:
-            message = f"{self.data.name!r} has {count} training images, fewer than one batch of {self.batch}"
+            message = f"{self.data.name!r} has {count} training examples, fewer than one batch of {self.batch}"
             raise ConfigError(message, path="weights.shrink.batch", hint=f"set it to {max(2, count // 2)}, say")
 
     def tensors(self) -> Mapping[str, Tensor]:

@@ -58,7 +58,7 @@ def test_a_tiny_share_still_gives_a_number(tmp_path):
 def test_draws_follow_the_seed(tmp_path):
     data = replace(write(tmp_path, {"train": 9, "val": 9}), fraction=0.5, calibration=4)
     again, other = replace(data), replace(data, draw=1)
-    assert torch.equal(data.split("val").images, again.split("val").images)
+    assert torch.equal(data.split("val").inputs, again.split("val").inputs)
     assert data.fingerprint == again.fingerprint != other.fingerprint
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from hwnas.data import Data, Part, Split
+from hwnas.data import Part, Split
+from hwnas.data._pixels import Pixels
 from hwnas.errors import ConfigError, DataError
 from hwnas.seeds import derive
 
@@ -26,7 +26,7 @@ CROP = 0.875
 
 
 @dataclass(frozen=True)
-class Imagenet(Data):
+class Imagenet(Pixels):
     """Images as published networks expect them: the centre at 224 pixels, and the usual constants to normalise by.
 
     Of the training images only some are read, drawn evenly over the classes: they calibrate BatchNorm; as many more
@@ -102,15 +102,6 @@ class Imagenet(Data):
         text = json.dumps([files, self.classes, self.resolution], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def split(self, part: Part, /) -> Split:
-        if part not in self._kept:
-            self._kept[part] = self._read(self._files[part])
-        return self._kept[part]
-
-    @functools.cached_property
-    def _kept(self) -> dict[Part, Split]:
-        return {}
-
     @functools.cached_property
     def _files(self) -> dict[Part, list[tuple[Path, int]]]:
         """The images of every split with their labels."""
@@ -131,9 +122,10 @@ class Imagenet(Data):
             for part, files in drawn.items()
         }
 
-    def _read(self, files: Sequence[tuple[Path, int]]) -> Split:
+    def _read(self, part: Part) -> Split:
         import torch
 
+        files = self._files[part]
         images_NCHW = np.empty((len(files), *self.shape), np.uint8)
 
         def decode(place: int) -> None:
