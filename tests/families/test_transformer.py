@@ -6,14 +6,17 @@ import pytest
 import torch
 from torch import nn
 
+from hwnas.errors import ConfigError
 from hwnas.families._transformer import (
     Attention,
     Classifier,
     DecoderLayer,
     EncoderLayer,
     FeedForward,
+    check_whole,
     crop_fused,
     initialise,
+    on_default_device,
     stream,
 )
 from hwnas.seeds import seeded
@@ -165,3 +168,25 @@ def test_initialising_draws_matrices_and_clears_biases():
             assert parameter.mean().item() == pytest.approx(0, abs=0.005)
         else:
             assert (parameter == (name == "1.weight")).all()
+
+
+def test_networks_are_built_where_torch_builds_and_drawn_there():
+    def make():
+        return nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4))
+
+    with torch.device("meta"):
+        assert all(parameter.is_meta for parameter in on_default_device(make).parameters())
+    with seeded(0):
+        one = on_default_device(make)
+    other = make()
+    with seeded(0):  # drawing the layers themselves took nothing from the generator
+        initialise(other)
+    assert all(map(torch.equal, one.parameters(), other.parameters()))
+
+
+@pytest.mark.parametrize("given", [0, -1, (), (1, 1), (2, 0), 1.5, (1.5,)])
+def test_what_is_no_whole_number_is_refused(given):
+    check_whole("heads", 3)
+    check_whole("heads", [3, 1])
+    with pytest.raises(ConfigError, match="heads takes whole numbers from 1 on, none twice"):
+        check_whole("heads", given)

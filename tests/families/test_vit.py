@@ -90,7 +90,7 @@ def test_relative_positions_are_what_their_definition_says(farthest):
                 apart = [(other - 1) // side - (one - 1) // side, (other - 1) % side - (one - 1) % side]
                 row, column = (max(-farthest, min(farthest, offset)) + farthest + 1 for offset in apart)
             for kind, table in pairs.items():
-                rows, columns = getattr(positions, f"{kind}_rows"), getattr(positions, f"{kind}_columns")
+                rows, columns = getattr(positions, f"{kind}_tables")
                 table[one, other] = (rows[row] + columns[column]).detach()
     torch.testing.assert_close(positions.keys(q), torch.einsum("bhtd,tsd->bhts", q, pairs["key"]))
     torch.testing.assert_close(positions.values(weights), torch.einsum("bhts,tsd->bhtd", weights, pairs["value"]))

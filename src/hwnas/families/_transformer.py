@@ -289,7 +289,7 @@ def _head_width(width: int, heads: int) -> int:
 
 def check_whole(option: str, given: int | Sequence[int]) -> None:
     """Raises ConfigError unless an option is a whole number from 1 on, or a list of such without repetition."""
-    values = [given] if isinstance(given, int) else list(given)
+    values = list(given) if isinstance(given, Sequence) else [given]
     if not values or len(set(values)) < len(values) or any(v != int(v) or v < 1 for v in values):
         raise ConfigError(f"{option} takes whole numbers from 1 on, none twice, not {given!r}")
 

@@ -83,7 +83,8 @@ class Bert(Family):
         for option in whole:
             check_whole(option, getattr(self, option))
         if self.length > self.positions:
-            raise ConfigError(f"length can be at most the number of positions, {self.positions}, not {self.length!r}")
+            message = f"length can be at most the number of positions, {self.positions}, not {self.length!r}"
+            raise ConfigError(message, hint=f"set positions to {self.length}, or leave the ends of sentences out")
         if self.pad is not None and not 0 <= self.pad < self.vocabulary:
             raise ConfigError(f"pad takes a token from 0 to {self.vocabulary - 1}, or None, not {self.pad!r}")
         if self.vocabulary < 2:

@@ -202,59 +202,49 @@ class Pool(nn.Module):
 class RelativePositions(nn.Module):
     """What keys and values learn from where a patch lies relative to the one that looks at it.
 
-    Every offset along an axis has a vector, in one table for rows and one for columns; those of a pair are added. Row 0
-    of a table is for every pair with the class token.
+    Every offset along an axis has a vector, in one table for rows and one for columns; those of a pair are added. Entry
+    0 of a table is for every pair with the class token.
 
-    All pairs need no table of T x T vectors: what depends on the row alone is computed once per row of patches.
+    All pairs need no T x T vectors: what depends on the row alone is computed once per row of patches. "Lines" are the
+    P rows and the class token, then the P columns and the class token: L = 2 P + 2.
     """
 
-    key_rows: Tensor
-    key_columns: Tensor
-    value_rows: Tensor
-    value_columns: Tensor
-    """Tables, a vector for every offset."""
     offsets: Tensor
-    """2 x T x (P + 1): the tables' entry for a token and a row of patches, or for a token and a column; the class token
-    is the last row, and the last column."""
+    """T x L: the entry, in both tables one after the other, for a token that looks at a line."""
 
     def __init__(self, side: int, head_width: int, farthest: int) -> None:
         super().__init__()
         self.side, self.farthest = side, farthest
-        for name in ("key_rows", "key_columns", "value_rows", "value_columns"):
-            self.register_parameter(name, nn.Parameter(torch.empty(2 * farthest + 2, head_width)))
-        empty = torch.empty(2, side**2 + 1, side + 1, dtype=torch.int64)
+        self.key_tables = nn.Parameter(torch.empty(2, 2 * farthest + 2, head_width))
+        self.value_tables = nn.Parameter(torch.empty(2, 2 * farthest + 2, head_width))
+        empty = torch.empty(side**2 + 1, 2 * side + 2, dtype=torch.int64)
         self.register_buffer("offsets", empty, persistent=False)
 
     def reset_parameters(self) -> None:
         """Draws the tables, and fills the buffer, which is the same in all networks."""
-        for table in self.parameters():
-            nn.init.normal_(table, std=0.02)
+        for tables in (self.key_tables, self.value_tables):
+            nn.init.normal_(tables, std=0.02)
         line = torch.arange(self.side, device=self.offsets.device)
         apart = (line - line[:, None]).clamp(-self.farthest, self.farthest) + self.farthest + 1
-        self.offsets.zero_()
-        self.offsets[0, 1:, :-1] = apart.repeat_interleave(self.side, dim=0)
-        self.offsets[1, 1:, :-1] = apart.repeat(self.side, 1)
+        rows, columns = self.offsets.zero_().chunk(2, dim=1)
+        rows[1:, :-1] = apart.repeat_interleave(self.side, dim=0)
+        columns[1:, :-1] = apart.repeat(self.side, 1)
+        columns += 2 * self.farthest + 2
 
     def keys(self, q_BHTD: Tensor) -> Tensor:
         """B x H x T x T, to be added to the scores of attention."""
-        rows, columns = (
-            torch.einsum("bhtd,tpd->bhtp", q_BHTD, F.embedding(offsets, table))
-            for offsets, table in zip(self.offsets, (self.key_rows, self.key_columns), strict=True)
-        )
+        lines_TLD = F.embedding(self.offsets, self.key_tables.flatten(0, 1))
+        rows, columns = torch.einsum("bhtd,tld->bhtl", q_BHTD, lines_TLD).chunk(2, dim=-1)
         patches = rows[..., :-1, None] + columns[..., None, :-1]
         return torch.cat([rows[..., -1:] + columns[..., -1:], patches.flatten(-2)], dim=-1)
 
     def values(self, weights_BHTT: Tensor) -> Tensor:
         """B x H x T x D, to be added to what the heads give."""
+        lines_TLD = F.embedding(self.offsets, self.value_tables.flatten(0, 1))
         token, patches = weights_BHTT[..., :1], weights_BHTT[..., 1:]
         grid = patches.reshape(*patches.shape[:-1], self.side, self.side)
-        rows, columns = (
-            torch.einsum("bhtp,tpd->bhtd", torch.cat([summed, token], dim=-1), F.embedding(offsets, table))
-            for summed, offsets, table in zip(
-                (grid.sum(-1), grid.sum(-2)), self.offsets, (self.value_rows, self.value_columns), strict=True
-            )
-        )
-        return rows + columns
+        seen_BHTL = torch.cat([grid.sum(-1), token, grid.sum(-2), token], dim=-1)
+        return torch.einsum("bhtl,tld->bhtd", seen_BHTL, lines_TLD)
 
 
 def _layer(
