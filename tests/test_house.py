@@ -39,6 +39,7 @@ TESTED_BY = {
     "hardware/_device.py": "hardware/test_measured.py",
     "plan.py": "test_experiment.py",
     "progress.py": "test_study.py",
+    "quality/_labelled.py": "quality/test_predicted.py",
     "quality/_untrained.py": "quality/test_synflow.py",
     "rundir.py": "test_experiment.py",
     "runtimes/onnxruntime.py": "runtimes/test_runtimes.py",

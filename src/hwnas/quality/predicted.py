@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +15,13 @@ import numpy as np
 from hwnas import parts
 from hwnas.candidate import Candidate, Family
 from hwnas.codes import array
-from hwnas.errors import ConfigError, DataError, nearest
+from hwnas.errors import ConfigError, DataError
 from hwnas.predictors import LEAST, Fitted, Floats, Predictor, mape, tau
 from hwnas.predictors.gp import Gp
 from hwnas.progress import Progress, Watch, silent
-from hwnas.records import Records, sqlite_url
+from hwnas.quality._labelled import from_file, from_run
 from hwnas.seeds import derive
-from hwnas.space import Choice, Code, Space, Value
-from hwnas.tables import Sheet, read
+from hwnas.space import Code
 from hwnas.trial import Metric, Reading
 
 GP = Gp()
@@ -122,11 +120,16 @@ class Predicted(Metric):
             for value, spread in zip(values, spread_M, strict=True)
         ]
 
+    def _known(self) -> Iterator[tuple[Code, float]]:
+        if self.path is not None:
+            return from_file(self.family, self.path, str(self.column))
+        return from_run(self.family, str(self.run), str(self.goal))
+
     @functools.cached_property
     def _learnt(self) -> tuple[Floats, Fitted]:
         """The values that were known, N, and what a predictor made of them."""
         known: dict[Code, list[float]] = {}
-        for code, value in self._from_file() if self.path is not None else self._from_run():
+        for code, value in self._known():
             known.setdefault(self.family.canonical(code), []).append(value)
         if len(known) < LEAST:
             raise DataError(
@@ -135,73 +138,6 @@ class Predicted(Metric):
         codes_NG, values_N = array(self.family.space, known), np.array([np.mean(own) for own in known.values()])
         rng = np.random.default_rng(derive(self.seed, "predicted"))
         return values_N, self.predictor.fit(self.family.space, codes_NG, values_N, rng)
-
-    def _from_file(self) -> Iterator[tuple[Code, float]]:
-        sheet, column = read(str(self.path)), str(self.column)
-        if column not in sheet.columns:
-            message = f"table {self.path!r} has no column {column!r}; {nearest(column, sheet.columns)}"
-            raise ConfigError(message)
-        codes = _codes(sheet, self.family.space, str(self.path))
-        for code, cell, where in zip(codes, sheet.columns[column], sheet.places, strict=True):
-            if isinstance(cell, str):
-                raise DataError(f"table {self.path!r}, {where}, column {column!r}: {cell!r} is no number")
-            if cell is not None and math.isfinite(cell):
-                yield code, float(cell)
-
-    def _from_run(self) -> Iterator[tuple[Code, float]]:
-        file, goal = Path(str(self.run)) / "study.db", str(self.goal)
-        if not file.exists():
-            raise ConfigError(f"there is no run in {str(self.run)!r}", hint="give the folder that a search made")
-        records = Records(sqlite_url(file))
-        try:
-            names = records.names()
-            if not names:
-                raise DataError(f"the run in {str(self.run)!r} was never begun")
-            record = records.open(names[0])  # the run itself; a baseline beside it comes later
-            if record.identity.get("space") != self.family.space.fingerprint:
-                theirs = record.identity.get("family")
-                message = f"the run in {str(self.run)!r} searched another space, that of family {theirs}"
-                raise ConfigError(message, hint=f"this family is {self.family.name!r}; its choices must be the same")
-            trials = record.trials("search")
-        finally:
-            records.close()
-        known = list(dict.fromkeys(name for trial in trials for name in trial.values))
-        if goal not in known:
-            raise ConfigError(f"the run in {str(self.run)!r} has no values of goal {goal!r}; {nearest(goal, known)}")
-        for trial in trials:
-            if trial.finished and goal in trial.values:
-                yield trial.code, float(trial.values[goal])
-
-
-def _codes(sheet: Sheet, space: Space, path: str) -> Iterator[Code]:
-    """The networks of a table, row by row.
-
-    Raises:
-        ConfigError: a choice has no column.
-        DataError: a cell holds nothing, or what the choice cannot be; names the line.
-    """
-    for choice in space.choices:
-        if choice.name not in sheet.columns and len(choice.values) > 1:
-            message = f"table {path!r} has no column {choice.name!r}, a choice of family {space.name!r}"
-            raise ConfigError(f"{message}; {nearest(choice.name, sheet.columns)}")
-    for row, where in enumerate(sheet.places):
-        arch: dict[str, Value] = {}
-        for choice in space.choices:
-            if choice.when is not None and arch.get(choice.when[0]) not in choice.when[1]:
-                continue
-            arch[choice.name] = _value(sheet, choice, row, f"table {path!r}, {where}, column {choice.name!r}")
-        yield space.encode(arch)
-
-
-def _value(sheet: Sheet, choice: Choice, row: int, where: str) -> Value:
-    """One choice as a row has it; a number may be written as a word in a column where others are words."""
-    if choice.name not in sheet.columns:
-        return choice.values[0]
-    cell = sheet.columns[choice.name][row]
-    for value in choice.values:
-        if cell == value or (cell is not None and str(cell) == str(value)):
-            return value
-    raise DataError(f"{where}: {cell!r} is no value of this choice; it can be {list(choice.values)!r}")
 
 
 __all__ = ["Predicted", "Reliability"]
