@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,11 +9,13 @@ from torch.nn import functional as F
 
 from hwnas.candidate import Candidate
 from hwnas.errors import ConfigError, MetricError
+from hwnas.families._plainnet import network, parse
 from hwnas.quality import _probe
 from hwnas.quality._probe import frozen
 from hwnas.quality._untrained import untrained
 from hwnas.quality.ntk import Ntk
-from probes import FULL, SMALL, doubled, given, images, linear, one
+from hwnas.seeds import seeded
+from probes import FULL, SMALL, given, images, linear, one
 
 
 def inputs(candidate, metric):
@@ -88,7 +91,7 @@ def test_hooks_agree_with_a_loop(candidate):
     metric = Ntk(batch=6)
     values = torch.linalg.eigvalsh(loop(candidate, metric))
     expected = -math.log(values[-1] / values[0])
-    assert doubled(metric)(candidate).value == pytest.approx(expected, rel=1e-9)
+    assert replace(metric, double=True)(candidate).value == pytest.approx(expected, rel=1e-9)
     assert metric(candidate).value == pytest.approx(expected, rel=1e-3)
 
 
@@ -98,6 +101,46 @@ def test_frozen_statistics_are_those_of_training():
     x = torch.randn(5, 3, 6, 6)
     with frozen():
         assert torch.allclose(model(x), F.batch_norm(model[0](x), None, None, training=True), atol=1e-5)
+
+
+# --- known values ---------------------------------------------------------------------------------------------------
+
+HEAD, TAIL = "SuperConvK3BNRELU(3,8,1,1)SuperResK3K3(8,16,1,8,1)", "SuperConvK1BNRELU(64,128,1,1)"
+
+
+@pytest.mark.parametrize(
+    ("structure", "condition"),
+    [
+        (
+            f"{HEAD}SuperResK3K3(16,32,2,16,1)SuperResK3K3(32,64,2,32,1)SuperResK3K3(64,64,2,32,1){TAIL}",
+            34.441154,
+        ),
+        (
+            f"{HEAD}SuperResK3K3(16,32,2,16,1)SuperResK3K3(32,64,2,32,1)SuperResK5K5(64,64,2,48,2){TAIL}",
+            29.161641,
+        ),
+        (
+            f"{HEAD}SuperResK1K3K1(16,40,2,16,1)SuperResK5K5(40,96,2,40,2)SuperResK3K3(96,64,2,32,1){TAIL}",
+            28.837430,
+        ),
+    ],
+    ids=["A", "B", "C"],
+)
+def test_known_condition_numbers(structure, condition):
+    """Plain networks with unit normal weights, drawn as DE-NAS draws them: the loop in float64 of another program."""
+    with seeded(12345):
+        model = network(parse(structure), 100, shortcuts=False)
+        torch.default_generator.manual_seed(12345)
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.normal_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        x = [torch.randn(64, 3, 32, 32) for _ in range(3)][2]
+    candidate = one(lambda: model, lambda batch: x)
+    exact = Ntk(batch=64, init="default", double=True)(candidate)
+    assert exact.details["condition"] == pytest.approx(condition, rel=1e-7)
+    assert Ntk(batch=64, init="default")(candidate).details["condition"] == pytest.approx(condition, rel=1e-3)
 
 
 # --- invariances ----------------------------------------------------------------------------------------------------

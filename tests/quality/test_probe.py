@@ -35,6 +35,7 @@ class Watched(Proxy):
 class Everything(Watcher):
     def __init__(self):
         self.kept = {"activation": [], "module": [], "block": [], "finished": [], "transport": []}
+        self.kept["weights"], self.kept["calls"], self.kept["inputs"] = {}, (), ()
 
     def activation(self, z):
         self.kept["activation"].append(z)
@@ -53,6 +54,9 @@ class Everything(Watcher):
 
     def calls(self, calls):
         self.kept["calls"] = calls
+
+    def inputs(self, slopes):
+        self.kept["inputs"] = slopes
 
     def transport(self, place, sent, received):
         self.kept["transport"].append((place, sent, received))
@@ -98,6 +102,14 @@ def test_gradients_are_those_of_autograd():
     for name, (weight, slope) in kept["weights"].items():
         assert torch.equal(weight, own[name].detach())
         assert torch.allclose(slope, own[name].grad, rtol=1e-4, atol=1e-7)
+
+
+def test_input_gradients_are_those_of_autograd():
+    setting = Setting(batch=3, objective="sum")
+    (slope,) = watch(setting)["inputs"]
+    model, x = reference(setting)
+    (expected,) = torch.autograd.grad(model(x.requires_grad_()).sum(), x)
+    assert torch.allclose(slope, expected, rtol=1e-3, atol=1e-5)
 
 
 def test_samples_do_not_meet_under_instance_norm():
@@ -201,18 +213,45 @@ def test_an_infinite_score_is_an_error():
     assert isinstance(result, MetricError)
 
 
+@dataclasses.dataclass(frozen=True)
+class One(Family):
+    """A family of one network."""
+
+    made: type
+    name = "one"
+    space = Space("one", (Choice("depth", (1,)),))
+
+    def build(self, arch, /):
+        return self.made()
+
+    def inputs(self, arch, batch, /):
+        return (torch.randn(batch, 4),)
+
+
 def test_activations_in_place_leave_what_was_seen():
-    @dataclasses.dataclass(frozen=True)
-    class One(Family):
-        name = "one"
-        space = Space("one", (Choice("depth", (1,)),))
+    def made():
+        return nn.Sequential(nn.Linear(4, 8), nn.ReLU(inplace=True), nn.Linear(8, 2))
 
-        def build(self, arch, /):
-            return nn.Sequential(nn.Linear(4, 8), nn.ReLU(inplace=True), nn.Linear(8, 2))
-
-        def inputs(self, arch, batch, /):
-            return (torch.randn(batch, 4),)
-
-    kept = watch(candidate=Candidate(One(), (0,)))
+    kept = watch(candidate=Candidate(One(made), (0,)))
     assert (kept["activation"][0] < 0).any()
     assert torch.equal(kept["calls"][0].output, kept["activation"][0])
+
+
+def test_layers_called_by_name_and_normalisations_before_the_first_weight_are_seen():
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm, self.layer = nn.LayerNorm(4), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.layer(input=self.norm(x))
+
+    kept = watch(Setting(batch=3, objective="sum"), Candidate(One(Named), (0,)))
+    norm, layer = kept["calls"]
+    assert torch.equal(layer.input, norm.output)
+    assert torch.allclose(norm.slope, layer.module.weight.new_ones(3, 2) @ kept["weights"]["layer.weight"][0])
+
+
+def test_networks_without_weights_have_no_gradients():
+    kept = watch(candidate=Candidate(One(nn.Identity), (0,)))
+    assert kept["weights"] == {} and kept["calls"] == [] and kept["inputs"][0].shape == (3, 4)

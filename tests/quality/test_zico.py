@@ -8,6 +8,10 @@ from torch.nn import functional as F
 from hwnas.candidate import Candidate
 from hwnas.errors import ConfigError, MetricError
 from hwnas.quality import _probe
+from hwnas.quality._probe import scores
+from hwnas.quality.fisher import Fisher
+from hwnas.quality.grad_norm import GradNorm
+from hwnas.quality.snip import Snip
 from hwnas.quality.zico import Zico, _ratio
 from probes import FULL, SMALL, cell, doubled, given, known, linear, needs_table
 
@@ -42,6 +46,15 @@ def test_equal_batches_have_no_score(monkeypatch):
     monkeypatch.setattr(_probe, "labels", lambda candidate, output, part=0: torch.zeros(8, dtype=torch.int64))
     with pytest.raises(MetricError, match="no weight has different gradients"):
         Zico()(linear())
+
+
+def test_shares_its_first_batch_with_the_scores_of_one(monkeypatch):
+    alone = [metric(FULL) for metric in (Zico(), Snip(), GradNorm(), Fisher())]
+    passes = []
+    real = _probe.functional_call
+    monkeypatch.setattr(_probe, "functional_call", lambda *given: passes.append(1) or real(*given))
+    together = scores(FULL, [Zico(), Snip(), GradNorm(), Fisher()])
+    assert len(passes) == 2 and together == pytest.approx(alone, rel=1e-6)
 
 
 def test_agrees_with_float64():
