@@ -23,7 +23,7 @@ from scipy.stats import rankdata
 
 from hwnas import parts
 from hwnas.candidate import Candidate, Family
-from hwnas.errors import DataError, HwnasError
+from hwnas.errors import ConfigError, DataError, HwnasError
 from hwnas.predictors import Floats, tau
 from hwnas.progress import Progress, Watch, silent
 from hwnas.quality._probe import scores
@@ -159,8 +159,11 @@ class Reference:
         """The pool by code: read where it lies in the run's folder, else scored now and kept there.
 
         Raises:
+            ConfigError: the family builds no networks.
             DataError: the file is damaged, or hardly any random network has a score.
         """
+        if not self.family.buildable:
+            raise ConfigError(f"family {self.family.name!r} holds values, and no networks that could be scored")
         found = self._read()
         if found is None:
             found = {}
