@@ -26,7 +26,7 @@ from hwnas.trial import Metric, Reading
 
 PROXIES: tuple[parts.Spec, ...] = (
     {"quality.live_macs": {}},
-    {"quality.synflow": {"log": True}},
+    {"quality.synflow": {}},
     {"quality.az": {"part": "expressivity"}},
     {"quality.az": {"part": "trainability"}},
     {"quality.meco": {}},
@@ -36,6 +36,7 @@ PROXIES: tuple[parts.Spec, ...] = (
 """What is combined where nothing else is said; the first one measures size."""
 FEATURES: tuple[parts.Spec, ...] = (
     {"quality.live_params": {}},
+    {"quality.synflow": {"log": True}},
     {"quality.az": {"part": "progressivity"}},
     {"quality.snip": {"init": "kaiming", "batch": 16}},
     {"quality.grad_norm": {"init": "kaiming", "batch": 16}},
