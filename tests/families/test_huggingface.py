@@ -238,6 +238,8 @@ def test_weights_start_from_the_leading_slices_of_the_original(tmp_path: Path) -
     narrow = HuggingFace(model=str(tmp_path), length=8, pretrained=True, search={"hidden_size": [16, 20]})
     query = narrow.supernet().get_parameter("net.bert.encoder.layer.1.attention.self.query.weight")
     assert torch.equal(query, whole.get_parameter("net.bert.encoder.layer.1.attention.self.query.weight")[:20, :20])
+    with pytest.raises(ConfigError, match="pretrained weights know 60 tokens, not 50"):
+        HuggingFace(model=str(tmp_path), length=8, pretrained=True, vocabulary=50)
     with pytest.raises(ConfigError, match="pretrained weights reach to a hidden_size of 32, not to 48"):
         HuggingFace(model=str(tmp_path), length=8, pretrained=True, search={"hidden_size": {"max": 48}})
 

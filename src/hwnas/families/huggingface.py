@@ -129,6 +129,10 @@ class HuggingFace(Family):
             raise ConfigError(f"a {original.model_type!r} reads no tokens, and this family classifies text")
 
     def _check_pretrained(self) -> None:
+        known = _read(self._file()).get("vocab_size")
+        if self.vocabulary not in (None, known):
+            hint = "read the texts with the model's own tokenizer, or leave `pretrained` out"
+            raise ConfigError(f"pretrained weights know {known} tokens, not {self.vocabulary}", hint=hint)
         for key, values in self._values.items():
             own = getattr(self.original, key)
             if max(values) > own:
