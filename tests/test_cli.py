@@ -24,9 +24,10 @@ import torch
 import yaml
 from typer.testing import CliRunner
 
-from hwnas import __version__, cli, deploy, experiment, parts, report
+from hwnas import __version__, cli, deploy, experiment, parts, report, training
 from hwnas.checkup import Finding
-from hwnas.errors import RecordError
+from hwnas.display import Display
+from hwnas.errors import Interrupted, RecordError
 from hwnas.families.nasbench201 import OPERATIONS, spell
 
 PROGRAM = [sys.executable, "-m", "hwnas.cli"]
@@ -280,6 +281,83 @@ def test_show_says_what_became_of_predictions(copied):
     assert json.loads(hwnas("show", copied, "--json").out)["predictors"]["accuracy"]["mape"] == pytest.approx(1.0)
 
 
+# --- train -----------------------------------------------------------------------------------------------------------
+
+DIGITS = "{digits: {resolution: 8, splits: [0.1, 0.1, 0.8]}}"
+
+
+def train(run, *args):
+    return hwnas("train", run, "--data", DIGITS, "--epochs", 2, "--batch", 32, *args)
+
+
+def test_a_network_is_trained_and_the_result_is_a_table_and_a_verdict(run, tmp_path):
+    ran = train(run, "--pick", 3, "--out", tmp_path / "[bold]net[/]")
+    assert ran.code == 0, ran.err
+    result = training.Result.read(tmp_path / "[bold]net[/]")
+    *table, verdict, model = ran.lines
+    assert [re.split(" {2,}", line.strip(), maxsplit=1) for line in table] == [[*row] for row in result.rows()]
+    assert verdict == result.sentence() and model == f"model: {tmp_path}/[bold]net[/]/model.onnx"
+    assert any(
+        line.startswith("train 10/10") and "epoch 2" in line and "best val" in line for line in ran.err.splitlines()
+    )
+    again = train(run, "--pick", "#3", "--out", tmp_path / "[bold]net[/]", "--json", "--quiet")
+    assert again.err == "" and json.loads(again.out) == result.to_dict() | {"folder": f"{tmp_path}/[bold]net[/]"}
+
+
+def test_options_reach_the_training(run, tmp_path):
+    words = "--by accuracy --optimizer sgd --lr 0.02 --weight-decay 0 --label-smoothing 0 --warmup 0.3 --clip 1 "
+    words += "--augment 0 --teacher largest --distill 0.5 --temperature 3 --patience 7 --stop-at 0.99 --seed 4 "
+    words += "--from scratch"
+    ran = train(run, *words.split(), "--torch-device", "cpu", "--out", tmp_path / "out", "--json")
+    assert ran.code == 0, ran.err
+    told = json.loads(ran.out)
+    wanted = {"optimizer": "sgd", "lr": 0.02, "weight_decay": 0.0, "label_smoothing": 0.0, "warmup": 0.3, "clip": 1.0}
+    wanted |= {"augment": 0, "distill": 0.5, "temperature": 3.0, "patience": 7, "stop_at": 0.99, "seed": 4}
+    wanted |= {"epochs": 2, "batch": 32, "start": "scratch"}
+    assert {name: told["settings"][name] for name in wanted} == wanted
+    assert told["network"].startswith("the best network in accuracy") and told["teacher"] == "the largest network"
+
+
+def test_a_stopped_training_goes_on_with_the_same_command(run, tmp_path, monkeypatch):
+    class Impatient(Display):
+        def __call__(self, progress, /):
+            super().__call__(progress)
+            if progress.done == 7:
+                raise Interrupted("stopped as asked")
+
+    whole = train(run, "--out", tmp_path / "whole", "--json")
+    with monkeypatch.context() as patch:
+        patch.setattr(cli, "Display", Impatient)
+        ran = train(run, "--out", tmp_path / "parts")
+    assert ran.code == 130 and ran.out == ""
+    assert ran.err.splitlines()[-2:] == ["stopped; the last whole epoch is kept", "  → go on with the same command"]
+    done = train(run, "--out", tmp_path / "parts", "--json")
+    ours, theirs = ({**json.loads(each.out), "seconds": 0, "folder": ""} for each in (done, whole))
+    assert ours == theirs and done.code == 0
+    one, other = (torch.load(tmp_path / name / "model.pt", weights_only=True) for name in ("parts", "whole"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["--epochs", "2"], 2, "data: is missing: this run was searched without any"),
+        (["--data", "{digits: {"], 2, "data: '{digits: {' is not valid YAML"),
+        (["--data", "digits", "--pick", "999"], 1, "there is no trial 999"),
+        (["--data", "digits", "--epochs", "0"], 2, "epochs: must be at least 1, not 0"),
+        (["--data", "digits", "--optimizer", "adam"], 2, "optimizer: 'adam' is not allowed"),
+        (["--data", "digits", "--from", "nowhere"], 2, "from: unknown start 'nowhere'"),
+        (["--data", "digits", "--stop-at", "94"], 2, "94 % is 0.94"),
+        (["--data", "nowhere/at/all"], 1, "there is no folder"),
+    ],
+)
+def test_a_training_that_cannot_be_says_why_and_leaves_nothing(run, tmp_path, words, code, told):
+    before = files(run)
+    ran = hwnas("train", run, "--out", tmp_path / "out", *words)
+    assert ran.code == code and told in ran.err and ran.out == ""
+    assert not (tmp_path / "out").exists() and files(run) == before
+
+
 # --- compare, baseline -----------------------------------------------------------------------------------------------
 
 
@@ -447,7 +525,7 @@ def test_version():
     assert (ran.code, ran.out, ran.err) == (0, f"hwnas {__version__}\n", "")
 
 
-@pytest.mark.parametrize("command", ["search", "resume", "show", "export", "report", "list", "doctor"])
+@pytest.mark.parametrize("command", ["search", "resume", "show", "export", "train", "report", "list", "doctor"])
 def test_help_shows_every_option_and_no_markup_is_lost(command):
     result = CliRunner().invoke(cli.app, [command, "--help"], env={"COLUMNS": "80"})
     assert result.exit_code == 0
@@ -456,6 +534,17 @@ def test_help_shows_every_option_and_no_markup_is_lost(command):
         "resume": ["--budget", "--workers", "--quiet"],
         "show": ["--json", "--all"],
         "export": ["--pick", "--to", "--format", "--json", "DIR/models/PICK.onnx"],
+        "train": [
+            "--pick",
+            "--teacher",
+            "--from",
+            "--out",
+            "DIR/trained/PICK",
+            "30",
+            "adamw",
+            "the run's own",
+            "digits",
+        ],
         "list": ["KIND", "runtimes", "--json"],
     }
     for word in wanted.get(command, []):

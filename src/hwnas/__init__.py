@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hwnas.layers import Layer
     from hwnas.space import Choice, Space
     from hwnas.study import Study
+    from hwnas.training import train
     from hwnas.trial import Goal, Metric, Reading, Search, Trial
     from hwnas.trials import Trials
 
@@ -44,6 +45,7 @@ _HOMES = {
     "load": "experiment",
     "resume": "experiment",
     "search": "experiment",
+    "train": "training",
 }
 
 __all__ = [
@@ -65,6 +67,7 @@ __all__ = [
     "load",
     "resume",
     "search",
+    "train",
 ]
 
 

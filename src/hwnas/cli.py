@@ -273,6 +273,151 @@ def export(
 
 
 @app.command()
+def train(
+    run: RunArgument,
+    pick: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PICK",
+            help="chosen, knee, largest, best, a goal's name (its best), a trial's number, or a file with a structure.",
+            show_default="chosen",
+        ),
+    ] = None,
+    by: Annotated[
+        str | None, typer.Option(metavar="GOAL", help="The goal that `best` means.", show_default="the first")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="A name, the path of a folder or file, or '{name: {option: …}}'.",
+            show_default="the run's own",
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(metavar="N", help="Passes over the training split.", show_default="30")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(metavar="N", help="Examples in a step.", show_default="64")] = None,
+    optimizer: Annotated[str | None, typer.Option(metavar="NAME", help="adamw or sgd.", show_default="adamw")] = None,
+    lr: Annotated[
+        float | None,
+        typer.Option(metavar="RATE", help="The peak learning rate.", show_default="0.001 for adamw, 0.1 for sgd"),
+    ] = None,
+    weight_decay: Annotated[
+        float | None, typer.Option(metavar="X", help="Of matrices.", show_default="0.05 for adamw, 0.0005 for sgd")
+    ] = None,
+    label_smoothing: Annotated[
+        float | None, typer.Option(metavar="X", help="What the right class gives away.", show_default="0.1")
+    ] = None,
+    warmup: Annotated[
+        float | None, typer.Option(metavar="SHARE", help="Of the steps, in which the rate rises.", show_default="0.05")
+    ] = None,
+    clip: Annotated[
+        float | None, typer.Option(metavar="NORM", help="The most that gradients may be; 0: off.", show_default="5.0")
+    ] = None,
+    augment: Annotated[
+        int | None, typer.Option(metavar="N", help="How strongly examples are varied.", show_default="2")
+    ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEACHER",
+            help="largest (trained first, kept for later), the folder of a finished training, or none.",
+            show_default="none",
+        ),
+    ] = None,
+    distill: Annotated[
+        float | None, typer.Option(metavar="X", help="Weight of the teacher's answers.", show_default="1.0")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(metavar="T", help="Softens the answers that are compared.", show_default="2.0")
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option(metavar="N", help="Epochs without a better val that end it.", show_default="never")
+    ] = None,
+    stop_at: Annotated[
+        float | None, typer.Option(metavar="SHARE", help="The val accuracy that is enough: 0.94.", show_default="never")
+    ] = None,
+    start: Annotated[
+        str,
+        typer.Option("--from", metavar="WHERE", help="scratch, shared (the run's own weights), or auto: if any."),
+    ] = "auto",
+    seed: Annotated[int | None, typer.Option(metavar="N", help="Of everything random.", show_default="0")] = None,
+    torch_device: Annotated[
+        str | None, typer.Option(metavar="NAME", help="cpu, cuda …", show_default="the run's own")
+    ] = None,
+    out_: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FOLDER", help="Where everything goes.", show_default="DIR/trained/PICK"),
+    ] = None,
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a found network on labelled data: the best epoch by val, tested once, written as ONNX.
+
+    Stopped or killed, the same command goes on and ends with the same weights. A family that was searched for other
+    classes or sizes than the data has is made anew for it.
+
+    Examples:
+
+      hwnas train runs/small
+
+      hwnas train runs/small --pick 12 --data path/to/images --epochs 100 --patience 10
+
+      hwnas train runs/small --pick best --by accuracy --teacher largest --distill 0.5
+
+      hwnas train runs/small --pick knee --data '{digits: {resolution: 16}}' --optimizer sgd --lr 0.05
+    """
+    import yaml
+
+    from hwnas import training
+
+    options = {
+        "epochs": epochs,
+        "batch": batch,
+        "optimizer": optimizer,
+        "lr": lr,
+        "weight_decay": weight_decay,
+        "label_smoothing": label_smoothing,
+        "warmup": warmup,
+        "clip": clip,
+        "augment": augment,
+        "distill": distill,
+        "temperature": temperature,
+        "patience": patience,
+        "stop_at": stop_at,
+        "seed": seed,
+        "torch_device": torch_device,
+    }
+    try:
+        spec = yaml.safe_load(data) if data is not None and data.lstrip().startswith("{") else data
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{data!r} is not valid YAML", path="data") from error
+    display = Display(err, quiet=quiet)
+    with _watched(display, "stopped; the last whole epoch is kept", "go on with the same command"):
+        done = training.train(
+            run,
+            pick,
+            by=by,
+            data=spec,
+            start=start,
+            teacher=teacher,
+            out=out_,
+            watch=display,
+            **{name: value for name, value in options.items() if value is not None},
+        )
+    if json_:
+        print(json.dumps(done.to_dict(), indent=2))
+        return
+    table = Table(box=None, show_header=False, padding=(0, 2), pad_edge=False)
+    for row in done.rows():
+        table.add_row(*row)
+    _print_table(table)
+    out.print(done.sentence())
+    out.print(f"model: {Path(done.folder) / 'model.onnx' if done.onnx else done.model}")
+
+
+@app.command()
 def report(run: RunArgument) -> None:
     """Write the report of a run anew: one HTML file that opens offline."""
     from hwnas import experiment
@@ -332,6 +477,17 @@ def dynast(context: typer.Context) -> None:
     from hwnas.compat.dynast import main as search_as_dynast
 
     raise typer.Exit(search_as_dynast(context.args))
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    add_help_option=False,
+)
+def denas(context: typer.Context) -> None:
+    """Search without training as DE-NAS does, from its conf files; see hwnas denas search --help."""
+    from hwnas.compat.denas import main as search_as_denas
+
+    raise typer.Exit(search_as_denas(context.args))
 
 
 def main() -> None:

@@ -197,6 +197,15 @@ def _step(place: Mapping[str, Any], steps: list[str]) -> tuple[str, list[str]]:
     return steps[0], steps[1:]
 
 
+def data_spec(spec: Any, path: str = "data") -> Any:
+    """A data set as a configuration writes it, in its canonical form; objects pass.
+
+    Raises:
+        ConfigError: there is neither a data set nor a file or folder of this name.
+    """
+    return _part(spec, "data", path)
+
+
 def _part(spec: Any, folder: str, path: str) -> Any:
     """A part's spec in its canonical form; objects pass, and a path stands for the data set that lies there."""
     spec = str(spec) if isinstance(spec, Path) else spec
