@@ -156,18 +156,21 @@ def test_the_stream_is_seen_after_every_part():
 
 
 def test_initialising_draws_matrices_and_clears_biases():
-    net = nn.Sequential(FeedForward(300, 400), nn.LayerNorm(300), nn.Embedding(500, 300), Classifier(300, 9))
+    parts = [nn.Conv2d(3, 200, 5), FeedForward(300, 500), nn.LayerNorm(300), nn.Embedding(600, 300)]
+    net = nn.Sequential(*parts, Classifier(300, 200))
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.fill_(7)
     with seeded(0):
-        initialise(net, 0.05)
+        initialise(net)
+    deviations = {"0": (2 / 275) ** 0.5, "1.widen": 0.05, "1.narrow": 0.05, "3": 0.02, "4": 0.2 / 10**0.5}
     for name, parameter in net.named_parameters():
-        if parameter.dim() == 2:
-            assert parameter.std().item() == pytest.approx(0.05, rel=0.05)
-            assert parameter.mean().item() == pytest.approx(0, abs=0.005)
+        path, _, last = name.rpartition(".")
+        if path in deviations and last == "weight":
+            assert parameter.std().item() == pytest.approx(deviations[path], rel=0.02)
+            assert parameter.mean().item() == pytest.approx(0, abs=0.002)
         else:
-            assert (parameter == (name == "1.weight")).all()
+            assert (parameter == (name == "2.weight")).all()
 
 
 def test_networks_are_built_where_torch_builds_and_drawn_there():

@@ -25,7 +25,15 @@ from hwnas.candidate import Family
 from hwnas.codes import Codes
 from hwnas.errors import ConfigError
 from hwnas.families._reuse import reused
-from hwnas.families._transformer import Classifier, EncoderLayer, check_whole, crop_fused, on_default_device, stream
+from hwnas.families._transformer import (
+    DEVIATION,
+    Classifier,
+    EncoderLayer,
+    check_whole,
+    crop_fused,
+    on_default_device,
+    stream,
+)
 from hwnas.space import Arch, Choice, Space
 
 
@@ -175,9 +183,9 @@ class Embedding(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draws the class token and the positions; the convolution is another module's."""
-        nn.init.normal_(self.token, std=0.02)
+        nn.init.normal_(self.token, std=DEVIATION)
         if self.positions is not None:
-            nn.init.normal_(self.positions, std=0.02)
+            nn.init.normal_(self.positions, std=DEVIATION)
 
     def forward(self, images: Tensor) -> Tensor:
         patches = self.project(images).flatten(2).transpose(1, 2)
@@ -223,7 +231,7 @@ class RelativePositions(nn.Module):
     def reset_parameters(self) -> None:
         """Draws the tables, and fills the buffer, which is the same in all networks."""
         for tables in (self.key_tables, self.value_tables):
-            nn.init.normal_(tables, std=0.02)
+            nn.init.normal_(tables, std=DEVIATION)
         line = torch.arange(self.side, device=self.offsets.device)
         apart = (line - line[:, None]).clamp(-self.farthest, self.farthest) + self.farthest + 1
         rows, columns = self.offsets.zero_().chunk(2, dim=1)
