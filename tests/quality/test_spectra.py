@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -86,6 +87,13 @@ def test_gain_merges_positions_as_pixel_unshuffle_does():
     assert gain(sent, received) == pytest.approx(
         float(torch.linalg.matrix_norm(merged.T @ samples(sent) / 12, 2)), rel=1e-5
     )
+
+
+def test_gain_of_many_channels_next_to_few():
+    sent, received = signs(4, 3, 2, 2), drawn(4, 600, 2, 2)
+    expected = np.linalg.norm(samples(received).T.numpy() @ samples(sent).numpy() / 16, 2)
+    assert gain(sent, received) == pytest.approx(expected, rel=1e-4)
+    assert gain(signs(4, 600, 2, 2), drawn(4, 3, 2, 2)) > 0
 
 
 def test_gain_of_odd_sides_and_of_merged_tokens():

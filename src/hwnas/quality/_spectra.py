@@ -67,11 +67,11 @@ def gain(sent: Tensor, received: Tensor) -> float | None:
     """
     if sent.dim() == received.dim() == 4:
         received = _merged(received, sent.shape[2:])
-    before_NC, after_NC = _exact(samples(received)), _exact(samples(sent))
+    before_NC, after_NC = samples(received), samples(sent)
     if len(before_NC) % len(after_NC):
         return None
     before_NC = before_NC.reshape(len(after_NC), -1)
-    return float(torch.linalg.matrix_norm(before_NC.T @ after_NC / len(after_NC), 2))
+    return float(torch.linalg.matrix_norm(_exact(before_NC.T @ after_NC), 2)) / len(after_NC)
 
 
 def _merged(image: Tensor, sides: torch.Size) -> Tensor:
