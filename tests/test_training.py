@@ -20,6 +20,7 @@ from hwnas.data import Part, Split
 from hwnas.data._splits import InMemory
 from hwnas.data.digits import Digits
 from hwnas.errors import ConfigError, ExportError, HwnasError, Interrupted, RecordError, RunExistsError, WeightsError
+from hwnas.families.asr import Asr
 from hwnas.families.bert import Bert
 from hwnas.families.nasbench201 import NasBench201
 from hwnas.formats.onnx import Onnx
@@ -372,6 +373,37 @@ def test_text_is_learnt_by_the_same_loop(tmp_path: Path) -> None:
     assert done.test > 0.9 and done.onnx
     with pytest.raises(ConfigError, match=r"data: the network cannot take the examples of 'corners'"):
         hwnas.train(study, "knee", data=Corners(), batch=16)
+
+
+@dataclass(frozen=True)
+class Sounds(Words):
+    """Noise in which one of eight bands is loud all the time; the class is whether it is a low one."""
+
+    name: ClassVar[str] = "sounds"
+    classes: ClassVar[tuple[str, ...]] = ("high", "low")
+    facts: ClassVar[dict[str, int]] = {"classes": 2, "frames": 12, "mels": 8}
+
+    def ready(self, inputs: torch.Tensor, like: torch.Tensor, /) -> torch.Tensor:
+        return inputs
+
+    def _read(self, part: Part) -> Split:
+        with seeded(len(part)):
+            inputs = torch.randn(96, 12, 8)
+        inputs[torch.arange(96), :, torch.arange(96) % 8] += 3
+        return Split(inputs, (torch.arange(96) % 8 < 4).long())
+
+
+def test_speech_is_learnt_by_the_same_loop(tmp_path: Path) -> None:
+    """A family that was never told of any classes or bands is told now."""
+    options = {name: value for name, value in parts_of(Asr.tiny).items() if name not in ("classes", "mels", "frames")}
+    source = {"family": Asr(frames=20, dropout=0.0, **options), "goals": {"size": {"min": "params"}}}
+    study = hwnas.search(
+        {**source, "search": "random", "budget": 3, "confirm": 0, "export": False}, run=tmp_path / "run"
+    )
+    heard: list[Progress] = []
+    done = hwnas.train(study, "largest", data=Sounds(), epochs=15, batch=16, lr=0.003, watch=heard.append)
+    assert messages(heard) == ["asr is made anew for 'sounds': classes → 2, frames 20 → 12, mels → 8"]
+    assert done.test > 0.9 and done.onnx
 
 
 def parts_of(options: Any) -> dict[str, Any]:

@@ -455,8 +455,8 @@ def _fitted(study: Study, data: Data, recipe: Recipe, watch: Watch) -> Study:
     told = []
     if data is not study.bench.given.get("data"):
         for name, value in data.facts.items():
-            had = getattr(family, name, None)
-            if not isinstance(had, int) or had == value:
+            had = getattr(family, name, value)
+            if had == value or not isinstance(had, int | None):  # several sizes to choose from stay the search's own
                 continue
             try:
                 family = dataclasses.replace(family, **{name: value})
@@ -465,7 +465,7 @@ def _fitted(study: Study, data: Data, recipe: Recipe, watch: Watch) -> Study:
                     continue
                 message = f"{study.family.name!r} has {had} classes, and {data.name!r} has {value}"
                 raise ConfigError(f"{message}; it cannot be made anew: {error}", path="data") from error
-            told.append(f"{name} {had} → {value}")
+            told.append(f"{name} {'' if had is None else f'{had} '}→ {value}")
     if told:
         message = f"{study.family.name} is made anew for {data.name!r}: {', '.join(told)}"
         watch(Progress(PHASE, message=message))
