@@ -17,8 +17,9 @@ Init = Literal["kaiming", "normal", "default"]
 """How weights are drawn; scores of different initialisations are not comparable.
 
 "kaiming": convolution and linear weights normal with deviation sqrt(2 / fan_in) (He et al., 2015), all biases 0, the
-scale of normalisation layers 1, everything else as the family left it. "normal": the same with deviation 1. "default":
-the family's own.
+scale of normalisation layers 1; embeddings and whatever else a family draws at random normal with deviation
+1 / sqrt(C), C numbers in a row; constants and buffers stay. "normal": the same with deviation 1 of convolution and
+linear weights. "default": the family's own.
 """
 
 ACTIVATIONS: tuple[Callable[..., Tensor], ...] = (
@@ -89,7 +90,8 @@ def untrained(candidate: Candidate, init: Init, plain: bool = False) -> dict[str
     tensors = {name: tensor.detach() for name, tensor in (*model.named_parameters(), *model.named_buffers())}
     if init == "default":
         return tensors
-    for name in weighted(model):
+    own = dict.fromkeys(weighted(model))
+    for name in own:
         empty = torch.empty_like(tensors[name], device="cpu")
         with seeded(derive(candidate.seed, "weights", name, tuple(empty.shape))):
             drawn = nn.init.normal_(empty) if init == "normal" else nn.init.kaiming_normal_(empty, nonlinearity="relu")
@@ -100,4 +102,8 @@ def untrained(candidate: Candidate, init: Init, plain: bool = False) -> dict[str
             tensors[name] = torch.zeros_like(parameter)
         elif isinstance(model.get_submodule(path), _NORMS):
             tensors[name] = torch.ones_like(parameter)
+        elif name not in own and bool((parameter != parameter.flatten()[0]).any()):
+            empty = torch.empty_like(parameter, device="cpu", requires_grad=False)
+            with seeded(derive(candidate.seed, "weights", name, tuple(empty.shape))):
+                tensors[name] = nn.init.normal_(empty, std=empty.shape[-1] ** -0.5)
     return tensors
