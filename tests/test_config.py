@@ -144,6 +144,36 @@ def test_data_may_be_a_name_a_file_or_a_folder(tmp_path: Path, monkeypatch: pyte
     assert "did you mean 'digits'" in str(told(changed(SMALL, data="digit")))
 
 
+@pytest.mark.parametrize(
+    ("files", "path", "kind"),
+    [
+        (["reviews.tsv"], "reviews.tsv", "text"),
+        (["reviews.CSV"], "reviews.CSV", "text"),
+        (["set/train.tsv", "set/dev.tsv"], "set", "text"),
+        (["set/cat/1.png", "set/labels.csv"], "set", "images"),
+        (["set/yes/1.wav", "set/no/1.wav"], "set", "speech"),
+        (["set/train/yes/1.WAV"], "set", "speech"),
+        (["set/yes_1.wav"], "set", "speech"),
+        (["set/cat/1.png"], "set", "images"),
+        (["odd.bin"], "odd.bin", "arrays"),
+    ],
+)
+def test_what_lies_at_a_path_is_seen_by_the_names_of_files(
+    files: list[str], path: str, kind: str, tmp_path: Path
+) -> None:
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_bytes(b"")
+    place = str(tmp_path / path)
+    assert read(changed(SMALL, data=place)).data == {f"data.{kind}": {"path": place}}
+
+
+def test_an_npz_file_of_recordings_is_speech(tmp_path: Path) -> None:
+    np.savez(tmp_path / "words.npz", audio=np.zeros(3), offsets=np.zeros(2), labels=np.zeros(1), sample_rate=8000)
+    place = str(tmp_path / "words.npz")
+    assert read(changed(SMALL, data=place)).data == {"data.speech": {"path": place}}
+
+
 # --- overrides ------------------------------------------------------------------------------------------------------
 
 

@@ -36,7 +36,10 @@ def test_file(folder, name):
 
 @pytest.mark.parametrize(("folder", "name", "check"), [marked(*case, case[2]) for case in CHECKS])
 def test_part(folder, name, check, tmp_path):
-    check(testing.example(parts.find(name, (folder,)), tmp_path))
+    cls = parts.find(name, (folder,))
+    if hasattr(cls, "needs"):
+        pytest.importorskip(cls.needs)
+    check(testing.example(cls, tmp_path))
 
 
 @pytest.mark.parametrize("family_name", parts.names("families"))
@@ -44,6 +47,13 @@ def test_part(folder, name, check, tmp_path):
 def test_metrics_judge_all_families(folder, name, family_name, tmp_path):
     family = testing.example(parts.find(family_name, ("families",)), tmp_path)
     metric = testing.example(parts.find(name, (folder,)), tmp_path)
+    if family.buildable and "data" in {field.name for field in fields(metric)}:
+        data = testing.data_for(family, tmp_path)
+        if data is None:
+            pytest.skip(f"no data set is at hand that the networks of {family_name} can take")
+        if len(data.classes) != getattr(family, "classes", len(data.classes)):
+            family = replace(family, classes=len(data.classes))
+        metric = replace(metric, data=data)
     given = {"family": family, "weights": testing.Untrained(family)}
     try:
         metric = replace(metric, **{field.name: given[field.name] for field in fields(metric) if field.name in given})

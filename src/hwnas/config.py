@@ -9,6 +9,7 @@ import copy
 import difflib
 import math
 import re
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -211,17 +212,31 @@ def _part(spec: Any, folder: str, path: str) -> Any:
     spec = str(spec) if isinstance(spec, Path) else spec
     if folder == "data" and isinstance(spec, str) and spec not in parts.names("data"):
         place = Path(spec).expanduser()
-        if place.is_file():
-            spec = {"arrays": {"path": spec}}
-        elif place.is_dir() or "/" in spec or spec.startswith((".", "~")):
-            spec = {"images": {"path": spec}}
+        if place.exists() or "/" in spec or spec.startswith((".", "~")):
+            spec = {_lying(place): {"path": spec}}
         elif "." not in spec:
             known = nearest(spec, parts.names("data"))
             message = f"there is neither a data set nor a file or folder named {spec!r}; {known}"
-            raise ConfigError(message, path=path, hint="or give the path of a folder of images, or of an .npz file")
+            raise ConfigError(message, path=path, hint="or give the path of a folder, or of a file")
     if not isinstance(spec, str | Mapping):
         return spec
     return _normal(spec, (folder,), path)
+
+
+def _lying(place: Path) -> str:
+    """The data set that lies at a path, by the names of files; images unless something else shows."""
+    tables = (".tsv", ".csv", ".txt")
+    if place.is_file():
+        if place.suffix.lower() in tables:
+            return "text"
+        with place.open("rb") as file:
+            spoken = zipfile.is_zipfile(file) and "audio.npy" in zipfile.ZipFile(file).namelist()
+        return "speech" if spoken else "arrays"
+    entries = [entry for entry in place.glob("*") if not entry.name.startswith(".")]
+    if any(entry.suffix.lower() in tables for entry in entries) and not any(entry.is_dir() for entry in entries):
+        return "text"
+    recorded = (next(place.glob(f"{depth}*.[wW][aA][vV]"), None) for depth in ("", "*/", "*/*/"))
+    return "speech" if any(recorded) else "images"
 
 
 def _normal(spec: Any, folders: Sequence[str], path: str) -> parts.Spec:

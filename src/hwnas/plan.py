@@ -15,7 +15,7 @@ import numpy as np
 from hwnas import parts, units
 from hwnas.candidate import Family
 from hwnas.config import Config, GoalSpec
-from hwnas.data import Data, like_of
+from hwnas.data import Data, fits, like_of
 from hwnas.errors import ConfigError, DataError, HwnasError, InfeasibleError, Interrupted
 from hwnas.progress import Progress, Watch, silent
 from hwnas.seeds import derive
@@ -128,17 +128,13 @@ NAMES = {"classes": "classes", "vocabulary": "words"}
 
 
 def _reject_other_kind(family: Family, data: Data) -> None:
-    """Networks for images cannot read text: one example is made ready, and compared with what they take."""
+    """One example is made ready, and compared with what the networks take."""
     like = like_of(family, family.space.decode(family.space.smallest))
-    try:
-        found = data.ready(data.split("train").inputs[:1], like)
-        fits = found.shape == like.shape and found.is_floating_point() == like.is_floating_point()
-    except (RuntimeError, IndexError, ValueError):  # what torch says of shapes that nobody meant
-        fits = False
-    if not fits:
-        shown = f"{like.dtype} of {' x '.join(map(str, like.shape[1:]))}".removeprefix("torch.")
+    if not fits(data, like):
+        shown = f"{' x '.join(map(str, like.shape[1:]))} of {like.dtype}".replace("torch.", "")
         message = f"the networks of {family.name!r} take {shown}, which the examples of {data.name!r} cannot become"
-        raise ConfigError(message, path="data", hint=f"facts of this data set: {dict(data.facts)}")
+        told = ", ".join(f"{name} {value}" for name, value in data.facts.items())
+        raise ConfigError(message, path="data", hint=f"give data of the kind that the family is for; these have {told}")
 
 
 def _reject_unfit_search(plan: Plan) -> None:

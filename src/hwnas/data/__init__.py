@@ -113,6 +113,15 @@ def batches(split: Split, data: Data, size: int, like: Tensor, device: str = "cp
         yield data.ready(split.inputs[rows].to(device), like), split.labels[rows].to(device)
 
 
+def fits(data: Data, like: Tensor) -> bool:
+    """Whether the examples of a data set become what a network takes: networks for images cannot read text."""
+    try:
+        x = data.ready(data.split("train").inputs[:1], like)
+    except (RuntimeError, IndexError, ValueError):  # what torch says of shapes that nobody meant
+        return False
+    return x.shape == like.shape and x.is_floating_point() == like.is_floating_point()
+
+
 def like_of(family: Family, arch: Arch) -> Tensor:
     """One input of a network without storage (on the meta device): the shape of what it takes, asked of its family.
 
@@ -124,4 +133,4 @@ def like_of(family: Family, arch: Arch) -> Tensor:
         return family.inputs(arch, 1)[0]
 
 
-__all__ = ["Data", "Part", "Split", "batches", "like_of"]
+__all__ = ["Data", "Part", "Split", "batches", "fits", "like_of"]

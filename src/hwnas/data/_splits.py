@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import os
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -168,3 +170,31 @@ def agree(classes: Mapping[Part, Iterable[str]], source: str, thing: str = "imag
 def fingerprint(*facts: Any) -> str:
     """Sixteen hex digits that stand for JSON-able facts."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def entries_of(folder: Path, hint: str) -> list[os.DirEntry[str]]:
+    """What a folder holds, by name, without hidden entries; `hint` says what it should."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    except FileNotFoundError as error:
+        raise DataError(f"there is no folder {folder}", hint=hint) from error
+    except NotADirectoryError as error:
+        raise DataError(f"{folder} is a file, not a folder", hint=hint) from error
+    except OSError as error:
+        raise DataError(
+            f"the folder {folder} cannot be read: {error.strerror}", hint="check its permissions"
+        ) from error
+
+
+def parts_of(root: Path, hint: str) -> dict[Part, Path]:
+    """The folders of the splits if the data set comes with them, else the whole as `train`."""
+    folders = {entry.name: Path(entry.path) for entry in entries_of(root, hint) if entry.is_dir()}
+    spelt = [name for name in folders if name.lower() in SPELLINGS]
+    alone = len(spelt) == 1 < len(folders)  # among cars and bicycles, a train is a class
+    if alone or "train" not in map(str.lower, spelt):
+        return {"train": root}
+    parts = {SPELLINGS[name.lower()]: folders[name] for name in spelt}
+    if twice := [name for name in spelt if folders[name] not in parts.values()]:
+        raise DataError(f"{root} holds a second folder for the same split: {twice[0]}", hint="keep one of them")
+    return parts

@@ -18,7 +18,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from hwnas.data import Part, Split
 from hwnas.data._pixels import Pixels, square
-from hwnas.data._splits import PARTS, SPELLINGS, Fractions, agree, check, cut, fingerprint
+from hwnas.data._splits import PARTS, Fractions, agree, check, cut, entries_of, fingerprint, parts_of
 from hwnas.errors import DataError
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ class Images(Pixels):
 
     def _found(self) -> Files:
         """The splits of what lies in the folder now."""
-        parts = _parts(self._root)
+        parts = parts_of(self._root, LAYOUT)
         kinds = {part: _kinds(folder) for part, folder in parts.items()}
         classes = sorted(set().union(*kinds.values()))
         names = {
@@ -195,38 +195,10 @@ class Images(Pixels):
         return files
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    """What a folder holds, by name, without hidden entries."""
-    try:
-        with os.scandir(folder) as entries:
-            return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
-    except FileNotFoundError as error:
-        raise DataError(f"there is no folder {folder}", hint=LAYOUT) from error
-    except NotADirectoryError as error:
-        raise DataError(f"{folder} is a file, not a folder", hint=LAYOUT) from error
-    except OSError as error:
-        raise DataError(
-            f"the folder {folder} cannot be read: {error.strerror}", hint="check its permissions"
-        ) from error
-
-
-def _parts(root: Path) -> dict[Part, Path]:
-    """The folders of the splits if the data set comes with them, else the whole as `train`."""
-    folders = {entry.name: Path(entry.path) for entry in _entries(root) if entry.is_dir()}
-    spelt = [name for name in folders if name.lower() in SPELLINGS]
-    alone = len(spelt) == 1 < len(folders)  # among cars and bicycles, a train is a class
-    if alone or "train" not in map(str.lower, spelt):
-        return {"train": root}
-    parts = {SPELLINGS[name.lower()]: folders[name] for name in spelt}
-    if twice := [name for name in spelt if folders[name] not in parts.values()]:
-        raise DataError(f"{root} holds a second folder for the same split: {twice[0]}", hint="keep one of them")
-    return parts
-
-
 def _kinds(folder: Path) -> dict[str, list[Path]]:
     """The images of every class folder."""
-    entries = _entries(folder)
-    kinds = {entry.name: _images(_entries(Path(entry.path))) for entry in entries if entry.is_dir()}
+    entries = entries_of(folder, LAYOUT)
+    kinds = {entry.name: _images(entries_of(Path(entry.path), LAYOUT)) for entry in entries if entry.is_dir()}
     if not kinds:
         holds = "holds images, but no class folders" if _images(entries) else "holds no class folders"
         raise DataError(f"{folder} {holds}", hint=LAYOUT)

@@ -25,6 +25,8 @@ from hwnas.weights import Weights
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from hwnas.data import Data
+
 
 SIDE = 8
 """Of the toy family's images, in pixels."""
@@ -212,6 +214,19 @@ def given(place: Path) -> dict[str, Any]:
         "seed": 0,
         "torch_device": "cpu",
     }
+
+
+def data_for(family: Family, place: Path) -> Data | None:
+    """A small data set that the networks of a family can take: the digits, else the example of another; None if none.
+
+    Args:
+        place: an empty folder, for the files of the data set.
+    """
+    from hwnas.data import fits, like_of
+
+    like = like_of(family, family.space.decode(family.space.smallest))
+    found = (_digits(), *(example(parts.find(name, ("data",)), place) for name in ("text", "speech")))
+    return next((data for data in found if fits(data, like)), None)
 
 
 def example(cls: type, place: Path) -> Any:
