@@ -81,7 +81,7 @@ class Family(Protocol):
         from torch import nn
 
         def inside(name: str, module: nn.Module) -> list[str]:
-            chain = isinstance(module, nn.Sequential | nn.ModuleList)
+            chain = type(module) in (nn.Sequential, nn.ModuleList)  # a class of its own is a block of its own
             children = list(module.named_children())
             if not chain or not any(any(child.children()) for _, child in children):
                 return [name]

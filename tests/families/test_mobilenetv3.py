@@ -372,3 +372,11 @@ def test_bad_options_are_answered_with_what_is_allowed(options: dict[str, Any], 
         MobileNetV3(**options)
     with pytest.raises(ConfigError, match="mobilenetv3"):
         parts.make("families", {"mobilenetv3": options})
+
+
+def test_blocks_are_stem_blocks_and_what_follows():
+    family = MobileNetV3(classes=10, resolution=32, width=0.25)
+    model = family.build(family.space.decode(family.space.smallest))
+    names = family.blocks(model)
+    depth = sum(type(module).__name__ == "Block" for module in model.modules())
+    assert depth > 5 and sum(type(model.get_submodule(name)).__name__ == "Block" for name in names) == depth

@@ -238,3 +238,9 @@ def test_is_a_part():
     assert parts.spec_of(parts.make("quality", {"az": {"part": "trainability"}})) == {
         "quality.az": {"part": "trainability"}
     }
+
+
+def test_all_parts_judge_networks_that_look_ids_up():
+    family = parts.make("families", {"bert": dict(parts.find("bert", ("families",)).tiny)})
+    on_trial = Candidate(family, family.space.largest)
+    assert all(math.isfinite(value) for value in scores(on_trial, [Az(part) for part in PARTS]))

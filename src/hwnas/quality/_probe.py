@@ -366,6 +366,8 @@ def _watching(
         features = output if isinstance(output, Tensor) else output[0]
         for seat in seats:
             seat.show("block", len(blocks), features.detach())
+        if torch.is_grad_enabled() and not features.requires_grad:  # ids that were looked up, before the first weight
+            features.requires_grad_()
         blocks.append(features)
 
     try:
