@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import hwnas
 from hwnas import experiment
 from hwnas.config import read
 from hwnas.data.text import Text
@@ -226,6 +227,28 @@ def test_what_does_not_go_together_is_refused(saved, tmp_path):
         prepared({"nasbench201": {"channels": 4, "cells": 1}}, data.path, tmp_path)
     with pytest.raises(ConfigError, match=r"data: the networks of 'bert' take 128 of int64, which .* 'digits' cannot"):
         prepared({"bert": BERT}, "digits", tmp_path)
+
+
+def test_a_supernet_learns_to_read(saved, tmp_path):
+    """One word decides; AdamW finds it, and every subnet reads with the shared weights."""
+    kinds = {"good": ("fine", "great", "lovely", "superb"), "bad": ("poor", "dull", "silly", "awful")}
+    things = ("film", "book", "play", "song", "story")
+    rows = [f"the {thing} was {word}\t{kind}" for kind, words in kinds.items() for word in words for thing in things]
+    data = saved({"x.tsv": "\n".join(rows)})
+    shrink = {"epochs": 40, "batch": 14, "optimizer": "adamw", "lr": 0.01, "reuse": False}
+    source = {
+        "family": {"bert": BERT},
+        "data": data.path,
+        "weights": {"shrink": shrink},
+        "goals": {"accuracy": {"max": "shared"}, "macs": {"min": "macs"}},
+        "search": "random",
+        "budget": 4,
+        "confirm": 2,
+        "export": False,
+    }
+    study = hwnas.search(source, run=tmp_path / "run")
+    assert [trial.values["accuracy"] for trial in study.trials()] == [1.0] * 4
+    assert (tmp_path / "run" / "vocabulary.json").exists()
 
 
 # --- real sentences -------------------------------------------------------------------------------------------------

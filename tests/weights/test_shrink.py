@@ -128,6 +128,13 @@ def test_time_is_estimated_from_a_step_of_the_first_and_of_the_last_phase(
         assert weights.estimate() == 2 * (max(0, full - done) + 100 * (8 - max(full, done)))
 
 
+def test_supernets_of_before_there_was_a_choice_of_optimizers_are_found(tmp_path: Path) -> None:
+    """Their fingerprint is written down here, for the defaults and for a rate that was named."""
+    made = Shrink(Tiny(), Corners(), tmp_path)
+    assert made.fingerprint == replace(made, lr=0.1).fingerprint == "cb2e94910840ba1b"
+    assert replace(made, lr=0.05).fingerprint == "c95e4fef91d48494"
+
+
 # --- what is refused ------------------------------------------------------------------------------------------------
 
 
@@ -139,6 +146,7 @@ def test_time_is_estimated_from_a_step_of_the_first_and_of_the_last_phase(
         {"family": NasBench201(classes=4, resolution=8, channels=4, cells=1)},
         {"data": Corners(seed=1)},
         {"lr": 0.05},
+        {"optimizer": "adamw"},
         {"epochs": 5},
         {"seed": 1},
         {"distill": 0.5},
@@ -207,6 +215,11 @@ def test_damaged_files_are_refused_and_never_run(tmp_path: Path, damage: str, fi
     assert not (path.parent / "sprung").exists()
     path.unlink()
     replace(weights).prepare()
+
+
+def test_an_optimizer_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="optimizer must be sgd or adamw, not 'adam'"):
+        shrink(tmp_path, optimizer="adam")
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from hwnas.weights.shrink import Shrink
 
 PHASE = "train supernet"
+OPTIMIZERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
+    "sgd": functools.partial(torch.optim.SGD, momentum=0.9, nesterov=True),
+    "adamw": torch.optim.AdamW,
+}
 
 
 class Training:
@@ -61,7 +66,9 @@ class Training:
                     self.teacher = self._freeze()
                 losses = []
                 for i, (inputs, labels) in enumerate(self._batches(epoch)):
-                    _set_rate(optimizer, self.o.lr * phase.rate, (inner * self.steps + i) / (phase.epochs * self.steps))
+                    _set_rate(
+                        optimizer, self.o.peak * phase.rate, (inner * self.steps + i) / (phase.epochs * self.steps)
+                    )
                     losses.append(self._step(phase, optimizer, inputs, labels, epoch, i))
                     step = (epoch - 1) * self.steps + i + 1
                     watch(Progress(PHASE, step, total, {"now": phase.name, "epoch": epoch, "loss": losses[-1]}))
@@ -129,14 +136,14 @@ class Training:
             yield inputs.to(self.device), self.labels[rows].to(self.device)
 
     def _optimizer(self, phase: Phase) -> torch.optim.Optimizer:
-        """SGD without weight decay on BatchNorm and biases (vectors), as in Once-for-All; new for every phase.
+        """One without weight decay on norms and biases (vectors), as in Once-for-All; new for every phase.
 
         A parameter that no subnet of a step used has no gradient and is left alone, decay and momentum included.
         """
         matrices = [p for p in self.model.parameters() if p.dim() > 1]
         vectors = [p for p in self.model.parameters() if p.dim() <= 1]
         groups = [{"params": matrices, "weight_decay": self.o.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-        return torch.optim.SGD(groups, lr=self.o.lr * phase.rate, momentum=0.9, nesterov=True)
+        return OPTIMIZERS[self.o.optimizer](groups, lr=self.o.peak * phase.rate)
 
     def _freeze(self) -> dict[str, Tensor]:
         """The full network as it is now, copied and calibrated: the teacher of all later phases."""

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -38,6 +38,10 @@ FORMAT = 1
 """Of the files; raised when old ones would be misread."""
 
 
+USUAL: Mapping[str, float] = {"sgd": 0.1, "adamw": 0.003}
+"""Peak learning rate by optimizer, where the user names none."""
+
+
 @dataclass(frozen=True)
 class Shrink(Weights):
     """A supernet by progressive shrinking (Cai et al., 2020), trained on the data's `train` split.
@@ -48,7 +52,9 @@ class Shrink(Weights):
     Args:
         epochs: over all phases together.
         batch: examples in a step.
-        lr: the full network's peak learning rate (SGD, Nesterov, cosine within each phase, short warm-up).
+        optimizer: SGD with Nesterov's momentum, as in Once-for-All; Transformers learn with AdamW, and hardly without.
+        lr: the full network's peak learning rate (cosine within each phase, short warm-up); None is 0.1 for SGD and
+            0.003 for AdamW.
         nets: subnets in a step of an elastic phase; their gradients are averaged.
         distill: weight of the full network's answers beside the labels.
         augment: how strongly training examples are varied, such as the largest shift of images in pixels; 0 for none.
@@ -62,7 +68,8 @@ class Shrink(Weights):
     torch_device: str = "cpu"
     epochs: int = 12
     batch: int = 64
-    lr: float = 0.1
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: float | None = None
     weight_decay: float = 3e-5
     label_smoothing: float = 0.1
     nets: int = 2
@@ -76,8 +83,10 @@ class Shrink(Weights):
         for name, least in (("batch", 2), ("nets", 1), ("augment", 0), ("epochs", 1)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} must be at least {least}, not {getattr(self, name)!r}")
+        if self.optimizer not in USUAL:
+            raise ConfigError(f"optimizer must be {' or '.join(USUAL)}, not {self.optimizer!r}")
         for name in ("lr", "weight_decay", "distill", "label_smoothing"):
-            value = getattr(self, name)
+            value = self.peak if name == "lr" else getattr(self, name)
             if not (math.isfinite(value) and value >= 0) or (name == "lr" and value == 0):
                 raise ConfigError(f"{name} must be a positive number, not {value!r}")
         if self.label_smoothing >= 1:
@@ -92,10 +101,18 @@ class Shrink(Weights):
         with torch.device("meta"):
             shapes = {name: list(tensor.shape) for name, tensor in tensors_of(self.family.supernet()).items()}
         options = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in _NOT_IDENTITY}
+        options |= {"lr": self.peak}
+        if self.optimizer == "sgd":  # once there was no other, and what was trained then is the same
+            del options["optimizer"]
         family = [parts.spec_of(self.family) or self.family.name, self.family.space.fingerprint, shapes]
         plan = [dataclasses.asdict(phase) for phase in self.plan]
         text = json.dumps([FORMAT, family, self.data.fingerprint, plan, options], default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def peak(self) -> float:
+        """The full network's peak learning rate."""
+        return USUAL[self.optimizer] if self.lr is None else self.lr
 
     def check(self) -> None:
         """Refuses a batch that is larger than the training split."""
