@@ -392,6 +392,17 @@ def test_what_one_metric_built_is_there_for_the_next():
     assert seen[0].seed == 3
 
 
+def test_large_candidates_are_let_go_earlier(toy_parts, monkeypatch):
+    monkeypatch.setattr("hwnas.workers.HELD", 500)
+    bench = Bench(setup())
+    first, second, third = (bench.candidate(code) for code in CODES[-3:])
+    assert [bench.candidate(code) for code in CODES[-3:]] == [first, second, third]
+    for candidate in (first, second, third):
+        assert sum(parameter.nbytes for parameter in candidate.model.parameters()) > 200
+    assert bench.candidate(CODES[-1]) is third
+    assert bench.candidate(CODES[-3]) is not first
+
+
 def test_old_candidates_are_let_go():
     bench = Bench(Setup(toys.Toy()))
     codes = list(islice(toys.SPACE.codes(), 100))

@@ -105,6 +105,10 @@ class Workers(Protocol):
         ...
 
 
+HELD = 2**29
+"""Bytes of networks that are kept for the next metric."""
+
+
 class Bench:
     """An experiment's parts, built from their specs at the first use and kept: the same in every process."""
 
@@ -139,9 +143,16 @@ class Bench:
         """A candidate that keeps what one metric built for the next one; the oldest are let go."""
         candidate = self._candidates.pop(code, None) or Candidate(self.family, code, self.setup.seed)
         self._candidates[code] = candidate
-        while len(self._candidates) > 32:
+        while len(self._candidates) > 32 or (len(self._candidates) > 1 and self._bytes > HELD):
             self._candidates.popitem(last=False)
         return candidate
+
+    @property
+    def _bytes(self) -> int:
+        """Of the networks that the candidates have built and keep; those without storage do not count."""
+        kept = [vars(candidate).get(name) for candidate in self._candidates.values() for name in ("model", "plain")]
+        models: dict[int, Any] = {id(model): model for model in kept if hasattr(model, "parameters")}
+        return sum(int(parameter.nbytes) for model in models.values() for parameter in model.parameters())
 
     def work(self, job: Job) -> Iterator[Outcome]:
         """The outcomes of a job, in order; a batch goes through `many` where the metric has it."""

@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from hwnas import experiment
+from hwnas import cli, experiment
 from hwnas.compat.denas import main as verbs
 from hwnas.compat.denas.codecs import read
 from hwnas.compat.denas.conf import ENGINES
@@ -92,7 +93,10 @@ def test_hugging_face(place, ran):
     assert params and max(params) <= 2 * min(params)  # from half of the original to all of it
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    "engine",
+    [*ENGINES[:3], pytest.param(ENGINES[3], marks=pytest.mark.slow)],  # the last one measures latencies
+)
 def test_every_engine(engine, place, ran):
     path = conf(place, "vit", search_engine=engine)
     code, _, err = ran("--conf", path, "--budget", 5, *STAND_IN)
@@ -130,6 +134,7 @@ def test_limits_are_kept_before_anything_is_scored(place, ran):
     assert len(scored) >= 30  # the evolution does not even ask for what a formula rules out
 
 
+@pytest.mark.slow
 def test_a_limit_on_latency(place, ran):
     code, _, err = ran("--conf", conf(place, "cnn", budget_latency_max=10.0), "--budget", 3, *STAND_IN)
     assert code == 0, err
@@ -199,10 +204,8 @@ def test_verbs(place, capsys):
 
 def test_hwnas_denas(place):
     words = ["search", "--conf", conf(place, "cnn"), "--budget", "2", *STAND_IN]
-    script = "from hwnas import cli; cli.main()"
-    done = subprocess.run([sys.executable, "-c", script, "denas", *words], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "DE-NAS completed" in done.stdout
+    done = CliRunner().invoke(cli.app, ["denas", *words])
+    assert done.exit_code == 0 and "DE-NAS completed" in done.stdout
 
 
 WRONG = {
