@@ -36,7 +36,7 @@ from _play import SHARED, Floats
 from rich.progress import track
 from scipy.stats import kendalltau, spearmanr
 
-from hwnas import parts
+from hwnas import codes, parts
 from hwnas.candidate import Candidate, Family
 from hwnas.families.nasbench201 import NasBench201, parse
 from hwnas.families.nasbenchmacro import NasBenchMacro
@@ -48,6 +48,7 @@ from hwnas.trial import Metric
 
 DATA = SHARED / "zero_cost"
 MEMBERS, FURTHER = len(PROXIES), len(FEATURES)
+SIZES: tuple[parts.Spec, ...] = ({"hardware.macs": {}}, {"hardware.params": {}})
 OTHERS: tuple[parts.Spec, ...] = (
     {"quality.gradsign": {}},
     {"quality.zico": {}},
@@ -58,19 +59,19 @@ OTHERS: tuple[parts.Spec, ...] = (
     {"quality.linear_regions": {}},
     {"quality.epe": {}},
     {"quality.diversity": {}},
-    {"hardware.macs": {}},
-    {"hardware.params": {}},
 )
-"""Scores that are printed, and not part of the ensemble."""
+"""Scores that are no part of the ensemble, on fewer cells, since most of them cost more than all that are."""
+CORE = MEMBERS + FURTHER + len(SIZES)
 POOL = 128
+DE_TERMS = ("zen", "ntk", "diversity", "synflow")
 DE_NAS_SAMPLES = 4
 """Images for DE-NAS's formula; its own 64 cost 125 units a network."""
 
 
 @functools.cache
 def metrics() -> tuple[Metric, ...]:
-    """All scores: members of the ensemble, what its calibration uses beside them, and others."""
-    return tuple(parts.make(("quality", "hardware"), spec) for spec in (*PROXIES, *FEATURES, *OTHERS))
+    """All scores: members of the ensemble, what its calibration uses beside them, sizes, and others."""
+    return tuple(parts.make(("quality", "hardware"), spec) for spec in (*PROXIES, *FEATURES, *SIZES, *OTHERS))
 
 
 @functools.cache
@@ -83,12 +84,12 @@ def names() -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Work:
-    """One network to be scored: a benchmark, a row of its table, and a seed."""
+    """One network to be scored: a benchmark, a row of its table, a seed, and whether other scores are meant."""
 
     bench: str
     row: int
     seed: int
-    everything: bool
+    others: bool = False
 
 
 @functools.cache
@@ -118,20 +119,26 @@ def candidate(bench: str, row: int, seed: int) -> Candidate:
     return Candidate(own, code, seed)
 
 
+def chosen(bench: str, rows: Any) -> Floats:
+    """The choices of networks, one-hot."""
+    own = family(bench)
+    some = (own.canonical(candidate(bench, int(row), 0).code) for row in rows)
+    return codes.one_hot(own.space, codes.array(own.space, some))
+
+
 def judge(work: Work) -> list[float]:
-    """Raw scores of one network, and DE-NAS's formula where everything is asked for; NaN where there is none."""
+    """Raw scores of one network, NaN where there is none; after the other scores DE-NAS's formula."""
     import torch
 
     torch.set_num_threads(1)
     on_trial = candidate(work.bench, work.row, work.seed)
-    own = metrics() if work.everything else metrics()[: MEMBERS + FURTHER]
-    values = [number(result) for result in scores(on_trial, own)]
-    if work.everything:
-        try:
-            values.append(_intel.terms(on_trial, DE_NAS_SAMPLES).score(1, 1, 1))
-        except (ArithmeticError, ValueError, RuntimeError):
-            values.append(float("nan"))  # its kernel is singular, or its distance 0: no path through the cell
-    return values
+    if not work.others:
+        return [number(result) for result in scores(on_trial, metrics()[:CORE])]
+    values = [number(result) for result in scores(on_trial, metrics()[CORE:])]
+    try:
+        return [*values, _intel.terms(on_trial, DE_NAS_SAMPLES).score(1, 1, 1)]
+    except (ArithmeticError, ValueError, RuntimeError):
+        return [*values, float("nan")]  # its kernel is singular, or its distance 0: no path leads through the cell
 
 
 def all_scores(works: Sequence[Work], keep: Path) -> dict[Work, list[float]]:
@@ -153,7 +160,7 @@ def all_scores(works: Sequence[Work], keep: Path) -> dict[Work, list[float]]:
         for work, values in track(zip(missing, results, strict=True), "scoring networks", total=len(missing)):
             known[work] = values
             plain = [value if np.isfinite(value) else None for value in values]
-            out.write(json.dumps([work.bench, work.row, work.seed, work.everything, plain]) + "\n")
+            out.write(json.dumps([work.bench, work.row, work.seed, work.others, plain]) + "\n")
             out.flush()
     return {work: known[work] for work in works}
 
@@ -210,11 +217,10 @@ def live(ops: Any) -> list[bool]:
 
 @dataclass(frozen=True)
 class Cells:
-    """The sample of NAS-Bench-201: raw scores by draw, and the truth."""
+    """Some cells of NAS-Bench-201: scores by name, higher is better, and the truth."""
 
     rows: Any
-    raw: dict[int, Floats]
-    pool_NM: Floats
+    columns: dict[str, Floats]
 
     @functools.cached_property
     def truth(self) -> dict[str, Floats]:
@@ -230,24 +236,23 @@ class Cells:
         first[np.unique(unique, return_index=True)[1]] = True
         return {"all": np.ones(len(self.rows), dtype=bool), "no dangling": tidy, "unique": first}
 
-    def columns(self, seed: int) -> dict[str, Floats]:
-        """Every score of every cell by name, combined ones included."""
-        raw_NM = self.raw[seed]
-        found = {name: raw_NM[:, place] for place, name in enumerate(names())}
-        found["DE-NAS (4 images)"] = raw_NM[:, len(names())]
-        found = {"ensemble": Pool(self.pool_NM[:, :MEMBERS]).log_rank(raw_NM[:, :MEMBERS]), **found}
-        az = [names().index(name) for name in ("az expressivity", "az progressivity", "az trainability", "macs")]
-        ranks_NM = np.stack([_population_rank(raw_NM[:, place]) for place in az], axis=1)
-        found["AZ-NAS"] = np.log(ranks_NM).sum(axis=1)
-        found["de_score"] = de_score(self.raw[seed])
-        return found
+
+def core_columns(raw_NM: Floats, pool_NM: Floats) -> dict[str, Floats]:
+    """The scores of the ensemble by name, with what is made of them."""
+    found = {name: raw_NM[:, place] for place, name in enumerate(names()[:CORE])}
+    az = [names().index(name) for name in ("az", "az progressivity", "az trainability", "macs")]
+    ranks_NM = np.stack([_population_rank(raw_NM[:, place]) for place in az], axis=1)
+    combined = Pool(pool_NM[:, :MEMBERS]).log_rank(raw_NM[:, :MEMBERS])
+    return {"ensemble": combined, "AZ-NAS": np.log(ranks_NM).sum(axis=1), **found}
 
 
-def de_score(raw_NM: Floats) -> Floats:
-    """`quality.de_score` without latency: normal scores of its four terms, ranked among the cells themselves."""
-    terms = [raw_NM[:, names().index(name)] for name in ("zen", "ntk", "diversity", "synflow")]
-    values_NM = np.stack(terms, axis=1)
-    return Pool(values_NM, oriented=False).normal(values_NM).sum(axis=1)
+def other_columns(raw_NM: Floats, core: Mapping[str, Floats]) -> dict[str, Floats]:
+    """The other scores by name, DE-NAS's formula, and `quality.de_score` without latency, ranked among these cells."""
+    found = {name: raw_NM[:, place] for place, name in enumerate(names()[CORE:])}
+    known = {**core, **found}
+    values_NM = np.stack([known[name] for name in DE_TERMS], axis=1)
+    pool = Pool(values_NM, oriented=False)
+    return {**found, f"DE-NAS, {DE_NAS_SAMPLES} images": raw_NM[:, -1], "de_score": pool.normal(values_NM).sum(axis=1)}
 
 
 def _population_rank(values_N: Floats) -> Floats:
@@ -257,7 +262,7 @@ def _population_rank(values_N: Floats) -> Floats:
 
 
 def calibrated(
-    pool: Pool, values_NM: Floats, truth_N: Floats, groups_N: Any, count: int, draws: int
+    pool: Pool, values_NM: Floats, truth_N: Floats, groups_N: Any, choices_NF: Floats, count: int, draws: int
 ) -> tuple[float, float]:
     """Spearman and Kendall of the ensemble with so many labels, on networks that equal none of the labelled ones."""
     found = []
@@ -265,8 +270,8 @@ def calibrated(
         rng = np.random.default_rng(draw)
         known = rng.choice(len(truth_N), count, replace=False)
         fresh = ~np.isin(groups_N, groups_N[known])
-        own = Calibration(pool, values_NM[known], truth_N[known], groups_N[known], draw)
-        guess = own.score(values_NM[fresh])
+        own = Calibration(pool, values_NM[known], truth_N[known], groups_N[known], draw, choices_NF[known])
+        guess = own.score(values_NM[fresh], choices_NF[fresh])
         found.append((rho(guess, truth_N[fresh]), tau(guess, truth_N[fresh])))
     first, second = np.mean(found, axis=0)
     return float(first), float(second)
@@ -306,7 +311,8 @@ def macro(rows: Any, raw_NM: Floats, pool_NM: Floats, draws: int) -> tuple[float
     pool = Pool(pool_NM[:, :own], members=MEMBERS)
     plain = rho(pool.log_rank(raw_NM[:, :own]), truth_N)
     labels = min(64, len(rows) // 2)
-    taught, _ = calibrated(pool, raw_NM[:, :own], truth_N, np.asarray(rows), labels, draws)
+    choices_NF = chosen("nasbench_macro", rows)
+    taught, _ = calibrated(pool, raw_NM[:, :own], truth_N, np.asarray(rows), choices_NF, labels, draws)
     print(f"\nNAS-Bench-Macro, {len(rows)} distinct networks, turned around: {_turned(pool)}")
     for name, values_N in (("FLOPs", data["flops"][rows]), ("params", data["params"][rows])):
         print(f"  {name:24} {rho(values_N.astype(float), truth_N):6.3f}")
@@ -320,48 +326,43 @@ def _turned(pool: Pool) -> str:
     return ", ".join(name for name, sign in zip(names(), pool.signs, strict=False) if sign < 0) or "none"
 
 
-def nasbench201(cells: Cells, several: Cells, costs: Mapping[str, float], draws: int) -> dict[str, float]:
-    """The table of NAS-Bench-201, and its figures."""
-    columns, figures = cells.columns(0), {}
+def report(cells: Cells, spread: Mapping[str, float], costs: Mapping[str, float]) -> dict[str, float]:
+    """One table of NAS-Bench-201, best score first; the correlations on CIFAR-10 by name."""
     sizes = {name: int(rows.sum()) for name, rows in cells.subsets.items()}
-    pool = Pool(cells.pool_NM[:, : MEMBERS + FURTHER], members=MEMBERS)
-    print(f"\nNAS-Bench-201, cells: {sizes}; turned around: {_turned(pool)}")
-    head = f"  {'score':20} {'rho c10':>7} {'95 %':>13} {'c100':>6} | {'tau all':>7} {'no dang.':>8} {'unique':>6}"
-    print(f"{head} {'top half':>8} | {'regret':>6} {'3 draws':>7} {'cost':>6}")
-    draws_of = {seed: several.columns(seed) for seed in several.raw}
+    print(f"\nNAS-Bench-201, cells: {sizes}")
+    head = f"  {'score':20} {'rho c10':>7} {'95 %':>14} {'c100':>6} | {'tau all':>7} {'no dang.':>8} {'unique':>6}"
+    print(f"{head} {'top half':>8} | {'regret':>6} {'draws':>6} {'cost':>6}")
     c10, c100 = cells.truth["cifar10"], cells.truth["cifar100"]
     better = c10 >= np.median(c10)
-    for name, values_N in sorted(columns.items(), key=lambda item: -rho(item[1], c10)):
+    found = {name: rho(values_N, c10) for name, values_N in cells.columns.items()}
+    for name in sorted(found, key=lambda name: -found[name]):
+        values_N = cells.columns[name]
         low, high = interval(values_N, c10)
         taus = [tau(values_N[rows], c10[rows]) for rows in cells.subsets.values()]
-        spread = np.std([rho(own[name], several.truth["cifar10"]) for own in draws_of.values()])
-        figures[f"rho_c10 {name}"] = rho(values_N, c10)
         print(
-            f"  {name:20} {rho(values_N, c10):7.3f} [{low:5.3f}, {high:5.3f}] {rho(values_N, c100):6.3f} |"
+            f"  {name:20} {found[name]:7.3f} [{low:6.3f}, {high:5.3f}] {rho(values_N, c100):6.3f} |"
             f" {taus[0]:7.3f} {taus[1]:8.3f} {taus[2]:6.3f} {tau(values_N[better], c10[better]):8.3f} |"
-            f" {regret(values_N, c10):6.2f} {spread:7.3f} {costs.get(name, float('nan')):6.2f}"
+            f" {regret(values_N, c10):6.2f} {spread.get(name, float('nan')):6.3f} {costs.get(name, float('nan')):6.2f}"
         )
-    tidy = cells.subsets["no dangling"]
-    combined = columns["ensemble"]
-    labels = min(100, len(c10) // 2)
-    values_NM = cells.raw[0][:, : MEMBERS + FURTHER]
+    return found
+
+
+def with_labels(cells: Cells, raw_NM: Floats, pool_NM: Floats, draws: int) -> float:
+    """Kendall's tau of the ensemble with 100 labels, on cells that equal none of those with a label."""
+    c10, labels = cells.truth["cifar10"], min(100, len(cells.rows) // 2)
+    own = MEMBERS + FURTHER
+    pool = Pool(pool_NM[:, :own], members=MEMBERS)
     groups = table("nasbench201")["canon_first"][cells.rows]
-    taught_rho, taught_tau = calibrated(pool, values_NM, c10, groups, labels, draws)
+    choices_NF = chosen("nasbench201", cells.rows)
+    taught_rho, taught_tau = calibrated(pool, raw_NM[:, :own], c10, groups, choices_NF, labels, draws)
     print(f"  ensemble with {labels} labels, equal cells removed: rho {taught_rho:.3f}, tau {taught_tau:.3f}")
-    _within_budgets(cells, columns)
-    return {
-        "rho_c10": rho(combined, c10),
-        "rho_c100": rho(combined, c100),
-        "tau_no_dangling": tau(combined[tidy], c10[tidy]),
-        "tau_100_labels": taught_tau,
-        "de_score_rho_c10": rho(columns["de_score"], c10),
-        **figures,
-    }
+    print(f"  scores turned around: {_turned(pool)}")
+    return taught_tau
 
 
-def _within_budgets(cells: Cells, columns: Mapping[str, Floats]) -> None:
+def within_budgets(cells: Cells) -> None:
     """Where a search works, size is given: the rank correlation among cells of nearly the same FLOPs."""
-    flops, truth_N = table("nasbench201")["flops"][cells.rows], cells.truth["cifar10"]
+    flops, truth_N, columns = table("nasbench201")["flops"][cells.rows], cells.truth["cifar10"], cells.columns
     print("  among cells of the same FLOPs within 10 %, Spearman:", end="")
     for low in (30e6, 60e6, 100e6):
         rows = (flops >= low) & (flops <= 1.1 * low / 0.9)
@@ -412,26 +413,41 @@ def main() -> None:
         raise SystemExit(f"the benchmarks' tables are not in {DATA}; their README says where they come from")
     quick = options.quick
     cell, net = ("nasbench201 small", "nasbench_macro small") if quick else ("nasbench201", "nasbench_macro")
-    count, several, nets, pool, draws = (60, 20, 60, 32, 4) if quick else (1000, 300, 300, POOL, 20)
+    count, several, nets, pool, draws = (40, 10, 32, 16, 3) if quick else (1000, 300, 300, POOL, 20)
     rng = np.random.default_rng(1)
     order = rng.permutation(len(table("nasbench201")["arch"]))
     rows, pool_rows = order[:count].tolist(), order[count : count + pool].tolist()
     distinct = rng.permutation(np.unique(table("nasbench_macro")["canon_first"]))
     nets_rows, nets_pool = distinct[:nets].tolist(), distinct[nets : nets + pool].tolist()
     works = {
-        "cells": [Work(cell, row, 0, True) for row in rows],
-        "one": [Work(cell, row, 1, True) for row in rows[:several]],
-        "two": [Work(cell, row, 2, True) for row in rows[:several]],
-        "pool": [Work(cell, row, 0, False) for row in pool_rows],
-        "nets": [Work(net, row, 0, False) for row in nets_rows],
-        "nets pool": [Work(net, row, 0, False) for row in nets_pool],
+        "cells": [Work(cell, row, 0) for row in rows],
+        "first": [Work(cell, row, 1) for row in rows[:several]],
+        "second": [Work(cell, row, 2) for row in rows[:several]],
+        "others": [Work(cell, row, 0, True) for row in rows[:several]],
+        "pool": [Work(cell, row, 0) for row in pool_rows],
+        "nets": [Work(net, row, 0) for row in nets_rows],
+        "nets pool": [Work(net, row, 0) for row in nets_pool],
     }
     known = all_scores([work for some in works.values() for work in some], options.keep)
     raw = {name: np.array([known[work] for work in some]) for name, some in works.items()}
-    cells = Cells(np.array(rows), {0: raw["cells"]}, raw["pool"])
-    again = Cells(np.array(rows[:several]), {0: raw["cells"][:several], 1: raw["one"], 2: raw["two"]}, raw["pool"])
     costs = costs_of(cell, rows[:2] if quick else rows[:10])
-    figures = nasbench201(cells, again, costs, draws)
+    cells = Cells(np.array(rows), core_columns(raw["cells"], raw["pool"]))
+    fewer = [core_columns(some, raw["pool"]) for some in (raw["cells"][:several], raw["first"], raw["second"])]
+    truth_N = cells.truth["cifar10"][:several]
+    spread = {name: float(np.std([rho(own[name], truth_N) for own in fewer], ddof=1)) for name in fewer[0]}
+    found = report(cells, spread, costs)
+    figures = {
+        "rho_c10": found["ensemble"],
+        "rho_c100": rho(cells.columns["ensemble"], cells.truth["cifar100"]),
+        "tau_no_dangling": tau(
+            *(each[cells.subsets["no dangling"]] for each in (cells.columns["ensemble"], cells.truth["cifar10"]))
+        ),
+        "tau_100_labels": with_labels(cells, raw["cells"], raw["pool"], draws),
+    }
+    within_budgets(cells)
+    others = report(Cells(np.array(rows[:several]), other_columns(raw["others"], fewer[0])), {}, costs)
+    figures["de_score_rho_c10"] = others.pop("de_score")
+    figures |= {f"rho_c10 {name}": value for name, value in (*found.items(), *others.items()) if name != "ensemble"}
     figures["nb101_rho"], figures["nb101_rho_64_labels"] = nasbench101(2 if quick else 20)
     figures["macro_rho"], figures["macro_rho_64_labels"] = macro(nets_rows, raw["nets"], raw["nets pool"], draws)
     if quick:

@@ -109,15 +109,24 @@ def test_labels_teach_what_the_scores_mean():
     fresh, hidden = made(300, 2)
     pool = Pool(pool_values)
     own = Calibration(pool, values, truth, np.arange(64), seed=0)
-    assert own.used and own.tau > own.tau_without
+    assert own.way == "ranks" and own.taus["ranks"] > own.taus["nothing"]
     assert spearmanr(own.score(fresh), hidden)[0] > 0.9 > abs(spearmanr(pool.log_rank(fresh), hidden)[0])
+
+
+def test_labels_teach_what_choices_are_worth():
+    rng = np.random.default_rng(3)
+    choices = rng.integers(2, size=(364, 12)).astype(float)
+    truth, noise = choices @ np.linspace(-1, 1, 12), rng.normal(size=(464, 2))
+    own = Calibration(Pool(noise[364:]), noise[:64], truth[:64], np.arange(64), 0, choices[:64])
+    assert own.way == "choices"
+    assert spearmanr(own.score(noise[64:364], choices[64:]), truth[64:])[0] > 0.97
 
 
 def test_labels_that_teach_nothing_are_not_used():
     values = RNG.normal(size=(64, 2)).cumsum(axis=1)
     pool = Pool(values)
     own = Calibration(pool, values, pool.log_rank(values), np.arange(64), seed=0)
-    assert not own.used
+    assert own.way == "nothing"
     assert own.score(values).tolist() == pool.log_rank(values).tolist()
 
 
@@ -127,7 +136,7 @@ def test_equal_networks_do_not_inflate_the_held_out_error():
     pool = Pool(RNG.normal(size=(50, 2)))
     grouped = Calibration(pool, values[four], truth[four], four, seed=0)
     split = Calibration(pool, values[four], truth[four], np.arange(64), seed=0)
-    assert split.tau > 0.6 > grouped.tau
+    assert split.taus["ranks"] > 0.6 > grouped.taus["ranks"]
 
 
 # --- the pool in the run's folder -----------------------------------------------------------------------------------

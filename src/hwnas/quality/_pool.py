@@ -254,59 +254,77 @@ def number(result: float | Reading | HwnasError) -> float:
 
 
 class Calibration:
-    """What some measured labels teach about ranks: the mean of a ridge regression and of randomised trees.
+    """What some measured labels teach: about ranks, or about the choices themselves, or nothing.
 
-    Features are every score's rank and its logarithms at both ends, and the rank of the combined score without labels;
-    the target is the label's rank as a normal score, so its unit does not matter. It is used only if cross-validation
-    finds it to rank better than the score without labels.
+    Two ways are tried. "ranks": the mean of a ridge regression and of randomised trees on every score's rank and its
+    logarithms at both ends. "choices": a ridge regression on what was chosen, as in a structural predictor. Both also
+    know the rank of the combined score without labels. The target is the label's rank as a normal score, so its unit
+    does not matter. Cross-validation decides which way ranks best, and whether it beats the score without labels.
 
     Args:
         labels_L: measured values, higher is better.
         groups_L: networks of one group are never on both sides of a fold; equal networks share one.
+        choices_LF: what was chosen, one-hot; None leaves out that way.
     """
 
-    def __init__(self, pool: Pool, values_LM: Floats, labels_L: Floats, groups_L: NDArray[Any], seed: int) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        values_LM: Floats,
+        labels_L: Floats,
+        groups_L: NDArray[Any],
+        seed: int,
+        choices_LF: Floats | None = None,
+    ) -> None:
         self.pool, self.seed = pool, seed
-        self.features_LF, self.target_L = self._features(values_LM), normal_scores(labels_L)
-        plain_L = pool.log_rank(values_LM)
+        target_L = normal_scores(labels_L)
         names, group_L = np.unique(groups_L, return_inverse=True)
         fold_L = np.random.default_rng(seed).permutation(len(names))[group_L] % FOLDS
-        held_out_L = np.zeros(len(labels_L))
-        for fold in range(FOLDS):
-            own = fold_L != fold
-            held_out_L[~own] = self._fit(self.features_LF[own], self.target_L[own])(self.features_LF[~own])
-        self.tau, self.tau_without = tau(labels_L, held_out_L), tau(labels_L, plain_L)
-        self.used = self.tau > self.tau_without
-        self._predict = self._fit(self.features_LF, self.target_L)
+        self.taus = {"nothing": tau(labels_L, pool.log_rank(values_LM))}
+        for way in ("ranks",) if choices_LF is None else ("ranks", "choices"):
+            features_LF = self._features(way, values_LM, choices_LF)
+            held_out_L = np.zeros(len(labels_L))
+            for fold in range(FOLDS):
+                own = fold_L != fold
+                held_out_L[~own] = self._fit(way, features_LF[own], target_L[own])(features_LF[~own])
+            self.taus[way] = tau(labels_L, held_out_L)
+        self.way = max(self.taus, key=lambda way: self.taus[way])  # the first of equals: labels must teach something
+        if self.way != "nothing":
+            self._predict = self._fit(self.way, self._features(self.way, values_LM, choices_LF), target_L)
 
-    def score(self, values_KM: Floats) -> Floats:
-        """What to expect of networks: K, in standard deviations of the labels' normal scores."""
-        if not self.used:
+    def score(self, values_KM: Floats, choices_KF: Floats | None = None) -> Floats:
+        """What to expect of networks: K; in standard deviations of the labels' normal scores if labels are used."""
+        if self.way == "nothing":
             return self.pool.log_rank(values_KM)
-        scores_K: Floats = self._predict(self._features(values_KM))
+        scores_K: Floats = self._predict(self._features(self.way, values_KM, choices_KF))
         return scores_K
 
-    def _features(self, values_KM: Floats) -> Floats:
+    def _features(self, way: str, values_KM: Floats, choices_KF: Floats | None) -> Floats:
+        combined_K1 = self._combined(values_KM)[:, None]
+        if way == "choices":
+            assert choices_KF is not None
+            return np.hstack([choices_KF, combined_K1])
         ranks_KM = np.clip(self.pool.ranks(values_KM), 0.0, 1.0)
-        return np.hstack(
-            [ranks_KM, np.log(ranks_KM + TAIL), np.log(1 - ranks_KM + TAIL), self._combined(values_KM)[:, None]]
-        )
+        return np.hstack([ranks_KM, np.log(ranks_KM + TAIL), np.log(1 - ranks_KM + TAIL), combined_K1])
 
     def _combined(self, values_KM: Floats) -> Floats:
         known_N = np.sort(self.pool.log_rank(self.pool.values_NM))
         rank_K: Floats = np.searchsorted(known_N, self.pool.log_rank(values_KM)) / len(known_N)
         return rank_K
 
-    def _fit(self, features_LF: Floats, target_L: Floats) -> Any:
+    def _fit(self, way: str, features_LF: Floats, target_L: Floats) -> Callable[[Floats], Floats]:
         from sklearn.ensemble import ExtraTreesRegressor
         from sklearn.linear_model import Ridge
 
-        linear = Ridge(alpha=2.0).fit(features_LF, target_L)
-        trees = ExtraTreesRegressor(300, min_samples_leaf=2, random_state=self.seed % 2**32).fit(features_LF, target_L)
-        scale = [float(model.predict(features_LF).std()) or 1.0 for model in (linear, trees)]
+        if way == "choices":
+            linear = Ridge(alpha=1.0).fit(features_LF, target_L)
+            return lambda features_KF: np.asarray(linear.predict(features_KF))
+        trees = ExtraTreesRegressor(300, min_samples_leaf=2, random_state=self.seed % 2**32)
+        models = [Ridge(alpha=2.0).fit(features_LF, target_L), trees.fit(features_LF, target_L)]
+        scales = [float(model.predict(features_LF).std()) or 1.0 for model in models]
 
         def predict(features_KF: Floats) -> Floats:
-            parts = [model.predict(features_KF) / own for model, own in zip((linear, trees), scale, strict=True)]
+            parts = [model.predict(features_KF) / scale for model, scale in zip(models, scales, strict=True)]
             mean_K: Floats = np.mean(parts, axis=0)
             return mean_K
 

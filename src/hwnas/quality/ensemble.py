@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,6 +15,7 @@ import numpy as np
 
 from hwnas import parts
 from hwnas.candidate import Candidate, Family
+from hwnas.codes import array, one_hot
 from hwnas.errors import ConfigError, DataError, MetricError
 from hwnas.predictors import Floats
 from hwnas.progress import Progress, Watch, silent
@@ -30,6 +31,7 @@ PROXIES: tuple[parts.Spec, ...] = (
     {"quality.az": {"part": "expressivity"}},
     {"quality.az": {"part": "trainability"}},
     {"quality.meco": {}},
+    {"quality.meco": {"hooks": "activations"}},
     {"quality.jacob_cov": {"init": "kaiming"}},
     {"quality.naswot": {}},
 )
@@ -50,6 +52,12 @@ CONFLICT = 0.2
 """Below this rank correlation with the others, a score is worth a warning."""
 
 
+CHOICES = 200
+"""Of more values of choices a few dozen labels tell nothing."""
+_WAYS = {"nothing": "without labels", "ranks": "from ranks", "choices": "from choices"}
+_TAUGHT = {"nothing": "nothing that holds", "ranks": "what the ranks mean", "choices": "what the choices are worth"}
+
+
 @dataclass(frozen=True)
 class Ensemble(Metric):
     """The mean log rank of several zero-cost scores in a fixed pool of random networks; more is better.
@@ -60,8 +68,9 @@ class Ensemble(Metric):
     that agree on a setting share one forward and one backward pass. A score that no network of the pool has is left
     out; one that a single network lacks counts as its worst rank; a network without any score fails.
 
-    With at least 16 measured values of networks, from a file or from an earlier run, ranks are calibrated (a ridge
-    regression and randomised trees on ranks); cross-validation decides whether that is used.
+    With at least 16 measured values of networks, from a file or from an earlier run, the score is calibrated: a ridge
+    regression and randomised trees on ranks, or a ridge regression on the choices; cross-validation decides which, if
+    any, is used.
 
     Args:
         proxies: the scores; none given takes the default ones.
@@ -110,8 +119,8 @@ class Ensemble(Metric):
                 told.append(f"{name} hardly agrees with the others (rank correlation {rho:.2f})")
         if self._calibration is not None:
             own = self._calibration
-            better = "used" if own.used else "not used, since it ranks no better than without labels"
-            told.append(f"labels are {better}: Kendall {own.tau:.2f} held out, {own.tau_without:.2f} without them")
+            held_out = ", ".join(f"{_WAYS[way]} {value:.2f}" for way, value in own.taus.items())
+            told.append(f"labels teach {_TAUGHT[own.way]} (Kendall held out: {held_out})")
         watch(Progress("reference pool", message="; ".join(told)))
 
     def __call__(self, candidate: Candidate, /) -> Reading:
@@ -127,7 +136,7 @@ class Ensemble(Metric):
         if self._calibration is None:
             score = float(self._pool.log_rank(values_KM)[0])
         else:
-            score = float(self._calibration.score(values_KM)[0])
+            score = float(self._calibration.score(values_KM, self._choices([candidate.code]))[0])
         ranks_M = self._pool.ranks(values_KM)[0]
         details = {
             f"{name}": float(f"{value:.6g}")
@@ -208,7 +217,15 @@ class Ensemble(Metric):
         values_LM = np.array([self._raw(Candidate(self.family, code, self.seed)) for code in known])
         labels_L = np.array([np.mean(own) for own in known.values()])
         groups_L = np.arange(len(known))  # canonical codes are different networks
-        return Calibration(self._pool, values_LM[:, self._useful], labels_L, groups_L, derive(self.seed, "calibration"))
+        seed = derive(self.seed, "calibration")
+        return Calibration(self._pool, values_LM[:, self._useful], labels_L, groups_L, seed, self._choices(known))
+
+    def _choices(self, some: Iterable[Code]) -> Floats | None:
+        """What was chosen, one-hot; None where a space has more values than labels can tell apart."""
+        space = self.family.space
+        if sum(len(choice.values) for choice in space.choices) > CHOICES:
+            return None
+        return one_hot(space, array(space, (self.family.canonical(code) for code in some)))
 
 
 def title(metric: Metric) -> str:
