@@ -103,9 +103,9 @@ def family(bench: str) -> Family:
     """The network of a benchmark; "small" ones, for --quick, are narrow, shallow and see small images."""
     made: dict[str, Callable[[], Family]] = {
         "nasbench201": NasBench201,
-        "nasbench201 small": lambda: NasBench201(channels=8, cells=1, resolution=16),
+        "nasbench201 small": lambda: NasBench201(channels=8, cells=1, resolution=8),
         "nasbench_macro": NasBenchMacro,
-        "nasbench_macro small": lambda: NasBenchMacro(resolution=16),
+        "nasbench_macro small": lambda: NasBenchMacro(resolution=8),
     }
     return made[bench]()
 
@@ -413,7 +413,7 @@ def main() -> None:
         raise SystemExit(f"the benchmarks' tables are not in {DATA}; their README says where they come from")
     quick = options.quick
     cell, net = ("nasbench201 small", "nasbench_macro small") if quick else ("nasbench201", "nasbench_macro")
-    count, several, nets, pool, draws = (40, 10, 32, 16, 3) if quick else (1000, 300, 300, POOL, 20)
+    count, several, nets, pool, draws = (32, 8, 16, 8, 2) if quick else (1000, 300, 300, POOL, 20)
     rng = np.random.default_rng(1)
     order = rng.permutation(len(table("nasbench201")["arch"]))
     rows, pool_rows = order[:count].tolist(), order[count : count + pool].tolist()
@@ -447,7 +447,7 @@ def main() -> None:
     within_budgets(cells)
     others = report(Cells(np.array(rows[:several]), other_columns(raw["others"], fewer[0])), {}, costs)
     figures["de_score_rho_c10"] = others.pop("de_score")
-    figures |= {f"rho_c10 {name}": value for name, value in (*found.items(), *others.items()) if name != "ensemble"}
+    figures |= {name: value for name, value in (*found.items(), *others.items()) if name != "ensemble"}
     figures["nb101_rho"], figures["nb101_rho_64_labels"] = nasbench101(2 if quick else 20)
     figures["macro_rho"], figures["macro_rho_64_labels"] = macro(nets_rows, raw["nets"], raw["nets pool"], draws)
     if quick:

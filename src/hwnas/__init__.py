@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from hwnas.trial import Goal, Metric, Reading, Search, Trial
     from hwnas.trials import Trials
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 _HOMES = {
     "Candidate": "candidate",
