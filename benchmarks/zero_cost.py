@@ -55,6 +55,7 @@ OTHERS: tuple[parts.Spec, ...] = (
     {"quality.grasp": {}},
     {"quality.ntk": {"batch": 16}},
     {"quality.zen": {}},
+    {"quality.zen": {"bypass": True}},
     {"quality.swap": {}},
     {"quality.linear_regions": {}},
     {"quality.epe": {}},
@@ -63,7 +64,8 @@ OTHERS: tuple[parts.Spec, ...] = (
 """Scores that are no part of the ensemble, on fewer cells, since most of them cost more than all that are."""
 CORE = MEMBERS + FURTHER + len(SIZES)
 POOL = 128
-DE_TERMS = ("zen", "ntk", "diversity", "synflow")
+DE_TERMS = (("zen bypass", "az"), ("ntk",), ("diversity",), ("synflow log",))
+"""The terms of `quality.de_score`, each a sum of scores."""
 DE_NAS_SAMPLES = 4
 """Images for DE-NAS's formula; its own 64 cost 125 units a network."""
 
@@ -250,7 +252,7 @@ def other_columns(raw_NM: Floats, core: Mapping[str, Floats]) -> dict[str, Float
     """The other scores by name, DE-NAS's formula, and `quality.de_score` without latency, ranked among these cells."""
     found = {name: raw_NM[:, place] for place, name in enumerate(names()[CORE:])}
     known = {**core, **found}
-    values_NM = np.stack([known[name] for name in DE_TERMS], axis=1)
+    values_NM = np.stack([np.sum([known[name] for name in term], axis=0) for term in DE_TERMS], axis=1)
     pool = Pool(values_NM, oriented=False)
     return {**found, f"DE-NAS, {DE_NAS_SAMPLES} images": raw_NM[:, -1], "de_score": pool.normal(values_NM).sum(axis=1)}
 

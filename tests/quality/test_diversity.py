@@ -57,7 +57,7 @@ def test_one_linear_layer_in_closed_form():
     (z,) = torch.autograd.grad(_probe.objective(on_trial, output, "probe"), output)
     expected = torch.linalg.svdvals(weight).sum() * z[0].norm() * x.sum(0).norm()
     reading = Diversity(batch=4, init="default")(on_trial)
-    assert reading.value == pytest.approx(float(expected.log()), rel=1e-4)
+    assert math.expm1(reading.value) == pytest.approx(float(expected), rel=1e-4)
     assert reading.details == {"layers": 1}
 
 
@@ -103,8 +103,9 @@ def test_scale_of_a_weight_shows():
             model[0].weight.mul_(scale)
         return model
 
-    one, three = (Diversity(batch=4, init="default")(Candidate(One(lambda s=s: made(s)), (0,))).value for s in (1, 3))
-    assert three - one == pytest.approx(math.log(3), rel=1e-4)  # both products grow with the scale
+    one, three = (Diversity(batch=4, init="default")(Candidate(One(lambda s=s: made(s)), (0,))).value for s in (100, 300))
+    # The first weight and the second slope are three times as large.
+    assert three - one == pytest.approx(2 * math.log(3), rel=1e-3)
 
 
 def test_what_has_no_score():

@@ -181,3 +181,15 @@ def test_a_network_without_weights():
 def test_one_sample_has_no_condition():
     with pytest.raises(ConfigError, match="batch must be at least 2, not 1"):
         Ntk(batch=1)
+
+
+def test_the_sum_is_constant_behind_a_layer_norm_and_the_probe_is_not():
+    """Rows of the kernel would be rounding noise: what is left of sums that cancel."""
+    candidate = one(
+        lambda: nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 5), nn.LayerNorm(5)),
+        lambda batch: torch.randn(batch, 6),
+    )
+    single, double = (Ntk(batch=4, objective="probe", double=twice)(candidate).value for twice in (False, True))
+    assert single == pytest.approx(double, rel=1e-3)
+    with pytest.raises(ConfigError, match="objective takes 'sum' or 'probe'"):
+        Ntk(objective="loss")

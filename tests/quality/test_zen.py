@@ -20,7 +20,7 @@ from hwnas.progress import silent
 from hwnas.quality import _probe
 from hwnas.quality._probe import Setting
 from hwnas.quality._untrained import untrained
-from hwnas.quality.zen import Zen, watched
+from hwnas.quality.zen import Zen, unscaled, watched
 from hwnas.seeds import seeded
 from hwnas.space import Choice, Space
 
@@ -200,6 +200,31 @@ def test_known_distribution_of_draws(structure, bare, score):
     reading = Zen(batch=64, norm="l1")(plainnet(structure))
     assert reading.details["change"] == pytest.approx(bare[0], abs=5 * bare[1])
     assert reading.value == pytest.approx(score[0], abs=5 * score[1])
+
+
+@pytest.mark.parametrize(
+    ("structure", "score"),
+    [(A, (23.130, 0.276)), (B, (30.012, 0.286)), (C, (35.192, 0.344))],
+    ids="ABC",
+)
+def test_known_distribution_without_batchnorm(structure, score):
+    """Means and deviations of eight draws of another implementation."""
+    reading = Zen(batch=64, norm="l1", bypass=True)(plainnet(structure))
+    assert reading.value == pytest.approx(score[0], abs=4 * score[1])
+
+
+def test_without_batchnorm_networks_are_homogeneous():
+    """What blocks divide by comes back: one weight a million times as large adds its logarithm, beyond float32 too."""
+    on_trial = plainnet(A)
+    tensors, (x,) = untrained(on_trial, "normal", plain=True), on_trial.batch(2)
+    found = []
+    for scale in (1.0, 1e6, 1e30):
+        name = next(name for name, tensor in tensors.items() if tensor.dim() == 4)
+        features, exponent = unscaled(on_trial, {**tensors, name: scale * tensors[name]}, (x,))
+        assert features.isfinite().all()
+        found.append(math.log(features.double().norm()) + exponent * math.log(2))
+    assert found[1] - found[0] == pytest.approx(math.log(1e6), abs=1e-4)
+    assert found[2] - found[0] == pytest.approx(math.log(1e30), abs=1e-4)
 
 
 @needs_table

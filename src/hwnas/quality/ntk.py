@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from hwnas.candidate import Candidate
-from hwnas.errors import MetricError
+from hwnas.errors import ConfigError, MetricError
 from hwnas.quality._probe import Call, Proxy, Setting, Watcher, check_batch
 from hwnas.quality._samples import by_weight, gram, product, scale_slopes
 from hwnas.quality._untrained import Init
@@ -43,19 +43,25 @@ class Ntk(Proxy):
         init: how weights are drawn: "kaiming" (normal, fan-in), "normal" or "default" (the family's own).
         double: the pass in float64 too. Rounding grows with depth: it moves the condition number of 86 layers without
             shortcuts by a tenth or two.
+        objective: "sum" of a sample's outputs, as in the paper, or "probe", their product with one fixed Gaussian
+            vector, which is no constant where the last layer normalises.
     """
 
     batch: int = 64
     init: Init = "kaiming"
     double: bool = False
+    objective: Literal["sum", "probe"] = "sum"
 
     tiny: ClassVar[Mapping[str, Any]] = {"batch": 4}
 
     def __post_init__(self) -> None:
         check_batch(self.batch, 2)
+        if self.objective not in ("sum", "probe"):
+            raise ConfigError(f"objective takes 'sum' or 'probe', not {self.objective!r}")
 
     def settings(self) -> tuple[Setting, ...]:
-        return (Setting(init=self.init, batch=self.batch, norm="frozen", objective="sum", double=self.double),)
+        setting = Setting(init=self.init, batch=self.batch, norm="frozen", objective=self.objective, double=self.double)
+        return (setting,)
 
     def watcher(self, candidate: Candidate, /) -> Watcher:
         return _Kernel(self.batch)

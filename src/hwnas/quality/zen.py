@@ -6,7 +6,7 @@ Shape letters: B inputs, C channels, H height, W width.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -18,8 +18,9 @@ from torch.nn import functional as F
 from hwnas.candidate import Candidate, Family
 from hwnas.errors import ConfigError, MetricError
 from hwnas.progress import Watch
+from hwnas.quality._flow import _GATES, _LINEAR
 from hwnas.quality._probe import Setting, _by_batch, noise
-from hwnas.quality._untrained import Exchanged, untrained
+from hwnas.quality._untrained import ACTIVATIONS, Exchanged, untrained
 from hwnas.trial import Metric, Reading
 
 ALPHA = 0.01
@@ -39,17 +40,24 @@ class Zen(Metric):
     Variances are the biased ones of the batch of x. The paper's own code reads running statistics instead, which
     subtracts about 0.83 for every BatchNorm. One whose input does not vary (it stands in a dead end) counts nothing.
 
+    With `bypass` BatchNorm is left out instead of compensated (the paper's Phi-score, which it replaces since the
+    values of deep networks overflow; here they are divided by a power of two at every boundary between blocks, which is
+    exact). Networks without shortcuts have nearly the same score then. Shortcuts and dead ends spoil nothing: what
+    reaches no output does not count. Activations of all kinds are taken as ReLU, and gates stand open.
+
     Args:
         batch: B, inputs at once; at least 2.
         norm: of the change of one input: "frobenius" as in the paper, or "l1" as in its own code.
         compensate: the sum over BatchNorms; without it the first term hardly depends on the architecture, unless a
             network has no BatchNorm at all.
+        bypass: BatchNorm is left out.
         family: whose networks need BatchNorm.
     """
 
     batch: int = 16
     norm: Literal["frobenius", "l1"] = "frobenius"
     compensate: bool = True
+    bypass: bool = False
     family: Family | None = field(default=None, compare=False)  # no value depends on it
 
     def __post_init__(self) -> None:
@@ -84,7 +92,14 @@ class Zen(Metric):
         if not all(part.is_floating_point() for part in x):
             raise MetricError("the Zen-score changes inputs a little, and those of this network are whole numbers")
         changed = tuple(one + ALPHA * other for one, other in zip(x, e, strict=True))
-        model, tensors = candidate.plain, untrained(candidate, "normal", plain=True)
+        model = candidate.plain
+        kinds = {type(module) for module in model.modules()}
+        has_norm = any(issubclass(kind, nn.modules.batchnorm._BatchNorm) for kind in kinds)
+        if (self.compensate or self.bypass) and not has_norm:
+            raise MetricError("the Zen-score needs a network with BatchNorm, and this one has none that matters")
+        if self.bypass:
+            return self._bypassed(candidate, x, changed)
+        tensors = untrained(candidate, "normal", plain=True)
         block = next(reversed(candidate.family.blocks(model)), "")
         first, spread = watched(model, tensors, x, block)
         second, _ = watched(model, tensors, changed, block)
@@ -96,6 +111,22 @@ class Zen(Metric):
             raise MetricError(f"a changed input changes the features by {change}: no path leads through the network")
         lost = sum(map(math.log, spread)) / 2 if self.compensate else 0.0
         return Reading(math.log(change) + lost, {"change": math.log(change), "compensation": lost})
+
+    def _bypassed(self, candidate: Candidate, x: tuple[Tensor, ...], changed: tuple[Tensor, ...]) -> Reading:
+        """The score without BatchNorm, in float32 where no block exceeds it."""
+        both = tuple(torch.cat(pair) for pair in zip(x, changed, strict=True))
+        tensors = untrained(candidate, "normal", plain=True)
+        change = exponent = 0.0
+        for dtype in (torch.float32, torch.float64):
+            own = {name: each.to(dtype) if each.is_floating_point() else each for name, each in tensors.items()}
+            features, exponent = unscaled(candidate, own, tuple(each.to(dtype) for each in both))
+            difference = (features[: self.batch] - features[self.batch :]).double().flatten(1)
+            change = float(torch.linalg.vector_norm(difference, 2 if self.norm == "frobenius" else 1, 1).mean())
+            if math.isfinite(change):
+                break
+        if not (change > 0 and math.isfinite(change)):
+            raise MetricError(f"a changed input changes the features by {change}: no path leads through the network")
+        return Reading(math.log(change) + exponent * math.log(2))
 
 
 def watched(
@@ -130,6 +161,51 @@ def watched(
     finally:
         hook.remove()
     return features.get("pooled", features["block"]), spread
+
+
+def unscaled(candidate: Candidate, tensors: Mapping[str, Tensor], inputs: tuple[Tensor, ...]) -> tuple[Tensor, int]:
+    """The last feature map without BatchNorm, as a power of two that its numbers are to be multiplied by: (f, e).
+
+    Without normalisation and biases a network is homogeneous: what one block's output is divided by, the last one's is.
+    """
+    model, features, exponent = candidate.plain, dict[str, Tensor](), 0
+
+    def leaves(_: nn.Module, __: Any, output: Any) -> Any:
+        nonlocal exponent
+        if not isinstance(output, Tensor):
+            features["block"] = output[0]
+            return None
+        most = float(output.abs().max())
+        if 0 < most < math.inf:
+            step = math.frexp(most)[1]
+            exponent, output = exponent + step, output * 2.0**-step
+        features["block"] = output
+        return output
+
+    def pool(input: Tensor, size: Any) -> Tensor:
+        if size in (1, (1, 1), [1, 1]):
+            features["pooled"] = input
+        return F.adaptive_avg_pool2d(input, size)
+
+    exchanged: dict[Callable[..., Any], Callable[..., Any]] = {
+        **dict.fromkeys(ACTIVATIONS, _rectified),
+        **{function: _LINEAR[function] for function in (*_GATES, F.batch_norm)},
+        F.adaptive_avg_pool2d: pool,
+    }
+    hooks = [model.get_submodule(name).register_forward_hook(leaves) for name in candidate.family.blocks(model)]
+    try:
+        with torch.no_grad(), Exchanged(exchanged):
+            functional_call(model, dict(tensors), inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not features:
+        raise MetricError("the network has no features: its family names no blocks, and nothing is pooled")
+    return features.get("pooled", features.get("block", torch.empty(0))), exponent
+
+
+def _rectified(input: Tensor, *_: object, **__: object) -> Tensor:
+    return torch.relu(input)
 
 
 __all__ = ["Zen"]
