@@ -87,16 +87,19 @@ class Seconds(Metric):
 @every_domain
 def test_s1_same_seed_same_score(domain):
     (on_trial, *_), state = some(domain), torch.get_rng_state()
-    first = ready(domain)(on_trial)
-    again = DeScore(FAMILIES[domain], pool=16, batch=4)(Candidate(on_trial.family, on_trial.code))
+    one, two = (DeScore(FAMILIES[domain], pool=4, batch=4) for _ in range(2))
+    first, again = one(on_trial), two(Candidate(on_trial.family, on_trial.code))
     assert first.value == again.value and first.details == again.details
     assert torch.equal(state, torch.get_rng_state())
     assert ready(domain).raw(dataclasses.replace(on_trial, seed=1))[0] != pytest.approx(ready(domain).raw(on_trial)[0])
 
 
 @pytest.mark.slow
-@every_domain
-@pytest.mark.parametrize(("term", "repeats"), [("complexity", 24), ("diversity", 2), ("saliency", 2)])
+@pytest.mark.parametrize(
+    ("domain", "term", "repeats"),
+    [("cnn", "complexity", 24), ("vit", "complexity", 64), ("bert", "complexity", 24)]
+    + [(domain, term, 2) for domain in FAMILIES for term in ("expressivity", "diversity", "saliency")],
+)
 def test_s2_networks_differ_by_more_than_draws(domain, term, repeats):
     """The deviation over 20 random networks is above three standard errors over draws."""
     weights = {name: float(name == term) for name in TERMS}
@@ -104,10 +107,13 @@ def test_s2_networks_differ_by_more_than_draws(domain, term, repeats):
     assert list(spreads) == [term] and spreads[term] > 3, spreads
 
 
-@every_domain
-def test_s2_networks_differ_in_expressivity(domain):
-    spreads = DeScore(FAMILIES[domain], pool=20, repeats=2, complexity=0, diversity=0, saliency=0).spreads()
-    assert spreads["expressivity"] > 3
+@pytest.mark.parametrize("domain", ["vit", "asr"])
+def test_s2_a_term_that_is_noise_is_left_out_and_said(domain):
+    """Tangent kernels of small Transformers are conditioned alike: with one draw there is nothing to be seen."""
+    metric = ready(domain)
+    assert "left out as noise among these networks: complexity (rank correlation" in told(metric)
+    assert not any("complexity" in name for name in metric(some(domain)[0]).details)
+    assert metric._used == ["expressivity", "diversity", "saliency"]
 
 
 def test_s2_errors_shrink_with_repeats():
@@ -118,7 +124,7 @@ def test_s2_errors_shrink_with_repeats():
         errors[repeats] = np.mean([metric.raw(on_trial)[1][0] ** 2 for on_trial in some("vit", 4)]) ** 0.5
     assert 1.5 < errors[2] / errors[32] < 10.0
     reading = dataclasses.replace(ready("vit"), repeats=2)(some("vit")[0])
-    assert reading.details["complexity standard error"] > 0
+    assert reading.details["diversity standard error"] > 0
 
 
 # --- S3 to S6: the terms are what they are called -------------------------------------------------------------------
@@ -271,18 +277,19 @@ def test_s9_twice_the_latency_is_worse(domain):
 def test_s10_every_term_has_a_say(domain):
     metric = ready(domain)
     normal_NM = metric._pool.normal(metric._everyone[:, metric._present])
-    assert normal_NM.std(axis=0) == pytest.approx(np.ones(len(TERMS)), abs=0.2)  # 16 networks
+    assert normal_NM.std(axis=0) == pytest.approx(np.ones(len(metric._used)), abs=0.2)  # 16 networks
     whole = normal_NM.sum(axis=1)
-    for term in range(len(TERMS)):
+    for term in range(len(metric._used)):
         assert list(np.argsort(whole)) != list(np.argsort(whole - normal_NM[:, term]))
 
 
 @every_domain
 def test_s11_more_of_a_term_never_lowers_the_score(domain):
     metric = ready(domain)
-    spread_M = np.ptp(metric._everyone, axis=0)
-    for values_M, term in itertools.product(metric._everyone[:4], range(len(TERMS))):
-        steps = np.linspace(-3.0, 3.0, 13)[:, None] * np.eye(len(TERMS))[term] * spread_M
+    pool_NM = metric._everyone[:, metric._present]
+    spread_M, terms = np.ptp(pool_NM, axis=0), pool_NM.shape[1]
+    for values_M, term in itertools.product(pool_NM[:4], range(terms)):
+        steps = np.linspace(-3.0, 3.0, 13)[:, None] * np.eye(terms)[term] * spread_M
         totals = metric._pool.normal(values_M + steps) @ metric._weights
         assert (np.diff(totals) > 0).all()
 

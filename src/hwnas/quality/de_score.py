@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from hwnas import parts
@@ -25,12 +26,17 @@ from hwnas.progress import Progress, Watch, silent
 from hwnas.quality import _intel
 from hwnas.quality._pool import Pool, Reference, number, raw_scores
 from hwnas.quality._probe import Proxy, Setting, Watcher
+from hwnas.seeds import derive
 from hwnas.trial import Metric, Reading
 
 __all__ = ["DeScore"]
 
 TERMS = ("expressivity", "complexity", "diversity", "saliency")
 """The terms that are scores of their own; latency is the fifth."""
+NOISE = 0.3
+"""A term is noise if its rank correlation with itself under another draw is below this."""
+AGAIN = 16
+"""Networks of the pool that are scored under another draw."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +57,11 @@ class DeScore(Metric):
     ruled by the largest layer. On 161 cells of NAS-Bench-201, from which they were chosen, Spearman's correlation with
     the accuracy on CIFAR-10 is 0.87, and 0.80 with the definitions of the papers.
 
-    More of every term is better. A term that no network of the pool has is absent, never the constant 0: `prepare` says
-    which. Raw terms are averaged over `repeats` draws of weights and inputs; the spread of the mean is in the details.
+    More of every term is better. A term that no network of the pool has is absent, never the constant 0, and so is one
+    that is noise there, whose ranks hardly agree between two draws; `prepare` says which. (The condition number is, for
+    Transformers and few repeats: their kernels are conditioned alike.) Raw terms are averaged over `repeats` draws of
+    weights and inputs; the standard error of the mean is in the details.
+
     Nothing is timed while scoring: a latency that must be measured is measured for the pool, before the search, and
     interpolated for other networks from their MACs, parameters and layers.
 
@@ -107,10 +116,17 @@ class DeScore(Metric):
         if self.formula == "intel":
             return
         self.__dict__["_everyone"] = np.array(list(self._reference.made(watch).values()))
-        absent = [name for name, there in zip(self._names, self._present, strict=True) if not there]
+        absent = [name for name, there in zip(self._names, self._there, strict=True) if not there]
+        noise = [
+            f"{name} (rank correlation {rho:.2f} between two draws)"
+            for name, rho, there, used in zip(self._names, self._agreement, self._there, self._present, strict=True)
+            if there and not used
+        ]
         told = f"{len(self._everyone)} networks; terms: {', '.join(self._used)}"
         if absent:
             told += f"; absent, since these networks have none: {', '.join(absent)}"
+        if noise:
+            told += f"; left out as noise among these networks: {', '.join(noise)}; more repeats may bring it back"
         if self.repeats > 1:
             shown = [f"{name} {ratio:.1f}" for name, ratio in self.spreads().items()]
             told += f"; deviation over networks in standard errors over draws: {', '.join(shown)}"
@@ -230,20 +246,53 @@ class DeScore(Metric):
 
     @functools.cached_property
     def _reference(self) -> Reference:
+        return Reference(self.family, self.folder, self.seed, self.pool, lambda c: self.raw(c)[0], self._identity)
+
+    @property
+    def _identity(self) -> list[Any] | None:
+        """What raw terms depend on beside the family; None if nobody can tell."""
         specs = {name: metric.spec for name, metric in self._metrics.items() if isinstance(metric, _Expressivity)}
         specs |= {name: [parts.spec_of(metric)] for name, metric in self._metrics.items() if name not in specs}
         latency = parts.spec_of(self.latency) if self._timed else {}
-        identity = None if latency is None else [specs, latency, self.repeats]
-        return Reference(self.family, self.folder, self.seed, self.pool, lambda c: self.raw(c)[0], identity)
+        return None if latency is None else [specs, latency, self.repeats]
 
     @functools.cached_property
     def _everyone(self) -> Floats:
         return np.array(list(self._reference.made().values()))
 
     @functools.cached_property
-    def _present(self) -> Any:
+    def _there(self) -> Any:
         """Which terms most networks of the pool have: M."""
         return np.isfinite(self._everyone).mean(axis=0) > 0.5
+
+    @functools.cached_property
+    def _present(self) -> Any:
+        """Which terms count: those that are there and more than noise; if all are noise, all that are there."""
+        useful_M = self._there & (self._agreement >= NOISE)
+        return useful_M if useful_M.any() else self._there
+
+    @functools.cached_property
+    def _agreement(self) -> Floats:
+        """Rank correlation of every term with itself under another draw, over some networks of the pool: M.
+
+        1 for a latency, which is not drawn; 0 where a term is constant.
+        """
+        identity = None if self._identity is None else [*self._identity, "again"]
+        seed = derive(self.seed, "again")
+
+        def again(candidate: Candidate) -> Floats:
+            return self.raw(replace(candidate, seed=seed))[0]
+
+        some = Reference(self.family, self.folder, self.seed, min(self.pool, AGAIN), again, identity).made()
+        first = self._reference.made()
+        pairs = np.array([[first[code], raw_M] for code, raw_M in some.items() if code in first])
+        agreement_M = np.ones(len(self._names))
+        for place in range(len(self._metrics)):
+            both = pairs[:, :, place][np.isfinite(pairs[:, :, place]).all(axis=1)]
+            ranks = rankdata(both, axis=0)
+            varies = len(both) > 1 and ranks.std(axis=0).all()
+            agreement_M[place] = np.corrcoef(ranks.T)[0, 1] if varies else 0.0
+        return agreement_M
 
     @functools.cached_property
     def _used(self) -> list[str]:
