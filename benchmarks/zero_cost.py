@@ -43,6 +43,7 @@ from hwnas.families.nasbenchmacro import NasBenchMacro
 from hwnas.quality import _intel
 from hwnas.quality._pool import Calibration, Pool, number
 from hwnas.quality._probe import scores
+from hwnas.quality.de_score import TERMS, DeScore
 from hwnas.quality.ensemble import FEATURES, PROXIES, title
 from hwnas.trial import Metric
 
@@ -129,7 +130,7 @@ def chosen(bench: str, rows: Any) -> Floats:
 
 
 def judge(work: Work) -> list[float]:
-    """Raw scores of one network, NaN where there is none; after the other scores DE-NAS's formula."""
+    """Raw scores of one network, NaN where there is none; among the others `de_score`, term by term, and DE-NAS's own."""
     import torch
 
     torch.set_num_threads(1)
@@ -137,6 +138,7 @@ def judge(work: Work) -> list[float]:
     if not work.others:
         return [number(result) for result in scores(on_trial, metrics()[:CORE])]
     values = [number(result) for result in scores(on_trial, metrics()[CORE:])]
+    values += DeScore(on_trial.family).raw(on_trial)[0].tolist()
     try:
         return [*values, _intel.terms(on_trial, DE_NAS_SAMPLES).score(1, 1, 1)]
     except (ArithmeticError, ValueError, RuntimeError):
@@ -248,13 +250,14 @@ def core_columns(raw_NM: Floats, pool_NM: Floats) -> dict[str, Floats]:
     return {"ensemble": combined, "AZ-NAS": np.log(ranks_NM).sum(axis=1), **found}
 
 
-def other_columns(raw_NM: Floats, core: Mapping[str, Floats]) -> dict[str, Floats]:
+def other_columns(raw_NM: Floats) -> dict[str, Floats]:
     """The other scores by name, DE-NAS's formula, and `quality.de_score` without latency, ranked among these cells."""
+    own = len(names()) - CORE
     found = {name: raw_NM[:, place] for place, name in enumerate(names()[CORE:])}
-    known = {**core, **found}
-    values_NM = np.stack([np.sum([known[name] for name in term], axis=0) for term in DE_TERMS], axis=1)
-    pool = Pool(values_NM, oriented=False)
-    return {**found, f"DE-NAS, {DE_NAS_SAMPLES} images": raw_NM[:, -1], "de_score": pool.normal(values_NM).sum(axis=1)}
+    terms_NM = raw_NM[:, own:-1]
+    found |= {f"de_score {name}": terms_NM[:, place] for place, name in enumerate(TERMS)}
+    found["de_score"] = Pool(terms_NM, oriented=False).normal(terms_NM).sum(axis=1)
+    return {**found, f"DE-NAS, {DE_NAS_SAMPLES} images": raw_NM[:, -1]}
 
 
 def _population_rank(values_N: Floats) -> Floats:
@@ -447,7 +450,7 @@ def main() -> None:
         "tau_100_labels": with_labels(cells, raw["cells"], raw["pool"], draws),
     }
     within_budgets(cells)
-    others = report(Cells(np.array(rows[:several]), other_columns(raw["others"], fewer[0])), {}, costs)
+    others = report(Cells(np.array(rows[:several]), other_columns(raw["others"])), {}, costs)
     figures["de_score_rho_c10"] = others.pop("de_score")
     figures |= {name: value for name, value in (*found.items(), *others.items()) if name != "ensemble"}
     figures["nb101_rho"], figures["nb101_rho_64_labels"] = nasbench101(2 if quick else 20)
