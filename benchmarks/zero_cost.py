@@ -130,7 +130,7 @@ def chosen(bench: str, rows: Any) -> Floats:
 
 
 def judge(work: Work) -> list[float]:
-    """Raw scores of one network, NaN where there is none; among the others `de_score`, term by term, and DE-NAS's own."""
+    """Raw scores of one network, NaN where there is none; among the others also `de_score` and DE-NAS's own."""
     import torch
 
     torch.set_num_threads(1)
