@@ -29,7 +29,7 @@ def one_torch_thread():
         sys.modules["torch"].set_num_threads(1)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)  # first of all: who patches PYTHONPATH later puts back what has it
 def toy_parts(tmp_path_factory):
     """A package outside hwnas, known to this process and to its children, with one file per toy: `toy_parts.size` …"""
     home = tmp_path_factory.mktemp("elsewhere")

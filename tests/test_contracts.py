@@ -13,7 +13,10 @@ from hwnas.progress import silent
 from hwnas.quality.tabular import Tabular
 
 FILES = [(folder, name) for folder in parts.FOLDERS for name in parts.names(folder)]
-TOOLS = {("weights", "share"): "how weights are shared, which sources of weights, metrics and families use"}
+TOOLS = {
+    ("weights", "share"): "how weights are shared, which sources of weights, metrics and families use",
+    ("weights", "train"): "how one network is trained, which is no source of weights for others",
+}
 """Files without a part, and why they stand among the parts."""
 GAPS: dict[tuple[str, str, str], str] = {}
 """Known gaps: (folder, name, check) and why. One that is closed makes its test fail, and is to be removed here."""
