@@ -63,7 +63,7 @@ class _Norms(Watcher):
     def weights(self, pairs: Mapping[str, tuple[Tensor, Tensor]]) -> None:
         attention = {name for name, role in self.roles.items() if role == "attention"}
         names = attention or {name for name, role in self.roles.items() if role not in ("head", "embedding")}
-        own = [pairs[name] for name in names & set(pairs)]
+        own = [pair for name, pair in pairs.items() if name in names]  # in order, or the last digit is left to chance
         self.layers = len(own)
         self.total = sum(math.log1p(nuclear(weight) * nuclear(slope)) for weight, slope in own)
 
