@@ -103,7 +103,9 @@ def test_scale_of_a_weight_shows():
             model[0].weight.mul_(scale)
         return model
 
-    one, three = (Diversity(batch=4, init="default")(Candidate(One(lambda s=s: made(s)), (0,))).value for s in (100, 300))
+    one, three = (
+        Diversity(batch=4, init="default")(Candidate(One(lambda s=s: made(s)), (0,))).value for s in (100, 300)
+    )
     # The first weight and the second slope are three times as large.
     assert three - one == pytest.approx(2 * math.log(3), rel=1e-3)
 
