@@ -33,7 +33,7 @@ Z1 = (
     "SuperResK1K5K1(192,224,1,24,4)SuperResK1K5K1(224,96,2,24,2)SuperResK1K3K1(96,168,2,40,3)"
     "SuperResK1K3K1(168,112,1,48,3)SuperConvK1BNRELU(112,512,1,1)"
 )
-"""A, B and C are in the log of the released search; Z05 and Z1 are networks of Zen-NAS with 0.5 and 1 million weights."""
+"""A, B and C are in the log of the released search; Z05 and Z1 are Zen-NAS's with 0.5 and 1 million weights."""
 
 
 def plainnet(structure, seed=0):
