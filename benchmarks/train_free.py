@@ -32,7 +32,7 @@ from hwnas.space import Code
 from hwnas.weights.train import Network, Recipe, Trainer, judge
 
 IMAGES = SHARED / "datasets" / "cifar10_small.npz"
-FAMILY = {"plainnet": {"classes": 10, "resolution": 32, "max_width": 256, "max_bottleneck": 64}}
+FAMILY = {"plainnet": {"classes": 10, "resolution": 32, "max_width": 128, "max_bottleneck": 32}}
 MOST = 1_000_000
 
 

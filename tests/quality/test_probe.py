@@ -255,3 +255,12 @@ def test_layers_called_by_name_and_normalisations_before_the_first_weight_are_se
 def test_networks_without_weights_have_no_gradients():
     kept = watch(candidate=Candidate(One(nn.Identity), (0,)))
     assert kept["weights"] == {} and kept["calls"] == [] and kept["inputs"][0].shape == (3, 4)
+
+
+def test_a_judgement_is_estimated_from_the_size_without_building(monkeypatch):
+    small, large = Candidate(SMALL, SMALL.space.smallest), Candidate(SMALL, SMALL.space.largest)
+    monkeypatch.setattr(_probe, "_seconds_per_mac", lambda: 1e-9)
+    macs = sum(layer.macs for layer in large.layers)
+    assert Naswot(batch=8).estimate(large) == pytest.approx(macs * 8 * 4 * 1e-9)
+    assert 0 < Naswot(batch=8).estimate(small) < Naswot(batch=8).estimate(large)
+    assert "model" not in vars(large)

@@ -9,7 +9,9 @@ Shape letters: B inputs, C channels, H height, W width, T tokens, K classes.
 
 from __future__ import annotations
 
+import functools
 import math
+import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -131,6 +133,10 @@ class Proxy(Metric):
     def watcher(self, candidate: Candidate, /) -> Watcher:
         """Somebody to watch one candidate."""
 
+    def estimate(self, candidate: Candidate, /) -> float:
+        """Seconds for one network, from its size; it is not built for this."""
+        return sum(seconds(candidate, setting.batch * setting.zoom**2, 4) for setting in self.settings())
+
     def __call__(self, candidate: Candidate, /) -> float | Reading:
         """The score of one candidate.
 
@@ -141,6 +147,24 @@ class Proxy(Metric):
         if isinstance(result, HwnasError):
             raise result
         return result
+
+
+def seconds(candidate: Candidate, batch: int, passes: float) -> float:
+    """About how long so many forward passes of a network take here, without building it."""
+    return sum(layer.macs for layer in candidate.layers) * batch * passes * _seconds_per_mac()
+
+
+@functools.cache
+def _seconds_per_mac() -> float:
+    """How fast this machine is, from a convolution of middling size."""
+    images, kernels = torch.ones(8, 32, 16, 16), torch.ones(32, 32, 3, 3)
+    best = math.inf
+    with torch.no_grad():
+        for _ in range(4):
+            began = time.perf_counter()
+            F.conv2d(images, kernels, padding=1)
+            best = min(best, time.perf_counter() - began)
+    return best / (8 * 16 * 16 * 32 * 32 * 9)
 
 
 def scores(candidate: Candidate, metrics: Sequence[Metric]) -> list[float | Reading | HwnasError]:

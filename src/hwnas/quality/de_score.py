@@ -25,7 +25,7 @@ from hwnas.predictors import Floats
 from hwnas.progress import Progress, Watch, silent
 from hwnas.quality import _intel
 from hwnas.quality._pool import Pool, Reference, number, raw_scores
-from hwnas.quality._probe import Proxy, Setting, Watcher
+from hwnas.quality._probe import Proxy, Setting, Watcher, seconds
 from hwnas.seeds import derive
 from hwnas.trial import Metric, Reading
 
@@ -131,6 +131,10 @@ class DeScore(Metric):
             shown = [f"{name} {ratio:.1f}" for name, ratio in self.spreads().items()]
             told += f"; deviation over networks in standard errors over draws: {', '.join(shown)}"
         watch(Progress("reference pool", message=told))
+
+    def estimate(self, candidate: Candidate, /) -> float:
+        """Seconds for one network, from its size, once the pool is scored."""
+        return self.repeats * seconds(candidate, self.batch, 12)
 
     def __call__(self, candidate: Candidate, /) -> Reading:
         """The score, with every raw term, its place in the pool and its standard error in the details.

@@ -21,6 +21,7 @@ from hwnas.predictors import Floats
 from hwnas.progress import Progress, Watch, silent
 from hwnas.quality._labelled import from_file, from_run
 from hwnas.quality._pool import LEAST, Calibration, Pool, Reference, raw_scores
+from hwnas.quality._probe import seconds
 from hwnas.seeds import derive
 from hwnas.space import Code
 from hwnas.trial import Metric, Reading
@@ -122,6 +123,10 @@ class Ensemble(Metric):
             held_out = ", ".join(f"{_WAYS[way]} {value:.2f}" for way, value in own.taus.items())
             told.append(f"labels teach {_TAUGHT[own.way]} (Kendall held out: {held_out})")
         watch(Progress("reference pool", message="; ".join(told)))
+
+    def estimate(self, candidate: Candidate, /) -> float:
+        """Seconds for one network, from its size, once the pool is scored."""
+        return self.repeats * seconds(candidate, 16, 2 * len(self.metrics))
 
     def __call__(self, candidate: Candidate, /) -> Reading:
         """The combined score, with raw scores and ranks in the details.
