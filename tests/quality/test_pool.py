@@ -68,7 +68,7 @@ def test_a_contrary_score_is_turned_around():
     size, noise = RNG.normal(size=200), RNG.normal(size=(200, 3))
     values = np.stack([size, -size + noise[:, 0], size + noise[:, 1], noise[:, 2]], axis=1)
     pool = Pool(values)
-    assert pool.signs.tolist() == [1, -1, 1, 1] and pool.agreement.min() > -0.25
+    assert pool.signs[:3].tolist() == [1, -1, 1] and pool.agreement.min() > -0.1
     assert pool.ranks(values)[:, 1] == pytest.approx(1 - rankdata(values[:, 1]) / 201)
     assert Pool(values, oriented=False).signs.tolist() == [1, 1, 1, 1]
 

@@ -31,7 +31,7 @@ from hwnas.seeds import derive
 from hwnas.space import Code
 from hwnas.trial import Metric, Reading
 
-CONTRARY = -0.25
+CONTRARY = -0.1
 """A score whose rank correlation with the others is below this, in the pool, is turned around."""
 TAIL = 1e-3
 """Keeps the logarithms of ranks away from minus infinity where a regression uses them."""
