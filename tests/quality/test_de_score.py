@@ -25,7 +25,7 @@ from hwnas.families.vit import Vit
 from hwnas.quality import _intel, zen
 from hwnas.quality._flow import flow
 from hwnas.quality._pool import Pool
-from hwnas.quality._probe import Proxy, Watcher, frozen, noise, objective, scores
+from hwnas.quality._probe import Proxy, Watcher, noise, normalised, objective, scores
 from hwnas.quality._untrained import untrained
 from hwnas.quality.de_score import TERMS, DeScore
 from hwnas.quality.diversity import Diversity, nuclear
@@ -202,7 +202,7 @@ def test_s6_condition_is_that_of_a_loop(domain):
         for name, tensor in tensors.items()
         if tensor.requires_grad and not isinstance(modules[name.rpartition(".")[0]], nn.Embedding)
     ]
-    with frozen():
+    with normalised("frozen"):
         output = torch.func.functional_call(on_trial.model, tensors, noise(on_trial, metric.settings()[0]))
     rows = []
     for place in range(3):

@@ -11,7 +11,7 @@ from hwnas.candidate import Candidate
 from hwnas.errors import ConfigError, MetricError
 from hwnas.families._plainnet import network, parse
 from hwnas.quality import _probe
-from hwnas.quality._probe import frozen
+from hwnas.quality._probe import normalised
 from hwnas.quality._untrained import untrained
 from hwnas.quality.ntk import Ntk
 from hwnas.seeds import seeded
@@ -74,7 +74,7 @@ def loop(candidate, metric):
     names = [name for name, _ in candidate.model.named_parameters() if name.endswith("weight")]
     for name in names:
         tensors[name] = tensors[name].detach().requires_grad_()
-    with frozen():
+    with normalised("frozen"):
         output = functional_call(candidate.model, tensors, (inputs(candidate, metric),))
     rows = [
         torch.autograd.grad(
@@ -99,7 +99,7 @@ def test_frozen_statistics_are_those_of_training():
     """The loop above relies on them, so they are held to torch's own: same values, other gradients."""
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).train()
     x = torch.randn(5, 3, 6, 6)
-    with frozen():
+    with normalised("frozen"):
         assert torch.allclose(model(x), F.batch_norm(model[0](x), None, None, training=True), atol=1e-5)
 
 

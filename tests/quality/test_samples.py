@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from hwnas.errors import MetricError
-from hwnas.quality._probe import Call, frozen
+from hwnas.quality._probe import Call, normalised
 from hwnas.quality._samples import by_weight, gram, product, rows, scale_slopes, summed, weight_slopes
 from hwnas.seeds import seeded
 
@@ -18,7 +18,7 @@ def call_of(module, *shape, name="layer"):
     with seeded(1):
         module = module.double()
         x = torch.randn(*shape, dtype=torch.float64)
-        with frozen():
+        with normalised("frozen"):
             output = module(x).detach()
         return Call(name, module, x, output, torch.randn_like(output))
 
@@ -142,7 +142,7 @@ def test_layers_that_do_not_see_samples_as_rows():
 def test_frozen_is_left_again():
     x = torch.randn(4, 3)
     norm = nn.BatchNorm1d(3).eval()
-    with frozen():
+    with normalised("frozen"):
         inside = norm(x)
     assert torch.allclose(inside, F.batch_norm(x, None, None, training=True), atol=1e-6)
     assert torch.allclose(norm(x), x, atol=1e-4)

@@ -6,18 +6,16 @@ Letters: B inputs, K classes, a the mixing of two inputs.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn import functional as F
 
 from hwnas.candidate import Candidate
 from hwnas.errors import MetricError
-from hwnas.quality._untrained import Exchanged, weighted
+from hwnas.quality._probe import normalised
+from hwnas.quality._untrained import weighted
 from hwnas.seeds import seeded
 
 SEED, MIXING = 12345, 0.01
@@ -79,7 +77,7 @@ def _distance(
     last = model.get_submodule(candidate.family.blocks(model)[-1])
     hook = last.register_forward_hook(lambda _, __, features: kept.append(features))
     try:
-        with torch.no_grad(), Exchanged(_TRAINED):
+        with torch.no_grad(), normalised("batch"):
             for x in (images, near):
                 functional_call(model, tensors, (x,))
     finally:
@@ -91,7 +89,7 @@ def _condition(model: nn.Module, tensors: dict[str, Tensor], norms: list[str], i
     """One backward pass per sample through one graph in which BatchNorm mixes the samples."""
     own = [*weighted(model), *(f"{name}.weight" for name in norms)]
     leaves = {name: tensors[name].clone().requires_grad_() for name in own}
-    with torch.enable_grad(), Exchanged(_TRAINED):
+    with torch.enable_grad(), normalised("batch"):
         logits_BK = functional_call(model, {**tensors, **leaves}, (images,))
     rows = [
         torch.cat([slope.flatten() for slope in torch.autograd.grad(total, list(leaves.values()), retain_graph=True)])
@@ -106,24 +104,8 @@ def _saliency(model: nn.Module, tensors: dict[str, Tensor], like: Tensor) -> flo
     positive = {name: t.abs().double() if t.is_floating_point() else t for name, t in tensors.items()}
     leaves = {name: positive[name].requires_grad_() for name in weighted(model)}
     ones = torch.ones(1, *like.shape[1:], dtype=torch.float64)
-    with torch.enable_grad(), Exchanged(_TRAINED):
+    with torch.enable_grad(), normalised("batch"):
         total = functional_call(model, {**positive, **leaves}, (ones,)).sum()
     slopes = torch.autograd.grad(total, list(leaves.values()))
     pairs = zip(leaves.values(), slopes, strict=True)
     return sum(float((weight.detach() * slope).abs().flatten(1).sum(1).mean()) for weight, slope in pairs)
-
-
-def _train_mode(
-    input: Tensor,
-    mean: Tensor | None,
-    variance: Tensor | None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> Tensor:
-    return F.batch_norm(input, None, None, weight, bias, True, momentum, eps)
-
-
-_TRAINED: dict[Callable[..., Any], Callable[..., Any]] = {F.batch_norm: _train_mode}

@@ -243,10 +243,10 @@ def _run(candidate: Candidate, setting: Setting, audience: Mapping[Objective, Se
         _reject_constant(candidate, output, setting)
         for seat in seats:
             seat.show("finished", setting, output.detach())
-        for objective, some in audience.items():
+        for kind, some in audience.items():
             if any(_any(some, what) for what in ("weights", "calls", "inputs")):
                 weights = {name: tensors[name] for name in own}
-                _backward(candidate, setting, objective, output, weights, calls, entries, some)
+                _backward(candidate, setting, kind, output, weights, calls, entries, some)
         if "transport" in wanted:
             _transport(candidate, setting, blocks, seats)
     except HwnasError as error:
@@ -505,9 +505,9 @@ def _by_constants(
 _NORMS: dict[Norm, Callable[..., Tensor]] = {"batch": _by_batch, "instance": _by_sample, "frozen": _by_constants}
 
 
-def frozen() -> Exchanged:
-    """BatchNorm as in a pass with norm "frozen", for whoever repeats a part of it."""
-    return Exchanged({F.batch_norm: _by_constants})
+def normalised(norm: Norm) -> Exchanged:
+    """BatchNorm as in a pass with this norm, for whoever runs a network, or a part of it, by himself."""
+    return Exchanged({F.batch_norm: _NORMS[norm]})
 
 
 # --- the way back ---------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from hwnas.errors import MetricError
-from hwnas.quality._probe import Call, frozen
+from hwnas.quality._probe import Call, normalised
 
 
 def by_weight(calls: Sequence[Call], pairs: Mapping[str, tuple[Tensor, Tensor]]) -> list[list[Call]]:
@@ -89,7 +89,7 @@ def scale_slopes(call: Call, batch: int) -> Tensor | None:
         name: torch.full_like(x, float(name == "weight"), dtype=call.input.dtype)
         for name, x in module.named_parameters()
     }
-    with torch.no_grad(), frozen():
+    with torch.no_grad(), normalised("frozen"):
         both: Tensor = call.slope * functional_call(module, own, call.input)
     if isinstance(module, nn.LayerNorm | nn.RMSNorm):
         return both.reshape(batch, -1, *scale.shape).sum(1)

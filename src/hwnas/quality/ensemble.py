@@ -51,8 +51,6 @@ FEATURES: tuple[parts.Spec, ...] = (
 
 CONFLICT = 0.2
 """Below this rank correlation with the others, a score is worth a warning."""
-
-
 CHOICES = 200
 """Of more values of choices a few dozen labels tell nothing."""
 _WAYS = {"nothing": "without labels", "ranks": "from ranks", "choices": "from choices"}
@@ -144,9 +142,7 @@ class Ensemble(Metric):
             score = float(self._calibration.score(values_KM, self._choices([candidate.code]))[0])
         ranks_M = self._pool.ranks(values_KM)[0]
         details = {
-            f"{name}": float(f"{value:.6g}")
-            for name, value in zip(self._names, raw_M, strict=True)
-            if math.isfinite(value)
+            name: float(f"{value:.6g}") for name, value in zip(self._names, raw_M, strict=True) if math.isfinite(value)
         }
         return Reading(
             score, details | {f"rank of {name}": float(f"{r:.4g}") for name, r in zip(self._used, ranks_M, strict=True)}
@@ -234,7 +230,7 @@ class Ensemble(Metric):
 
 
 def title(metric: Metric) -> str:
-    """A score by a short name: `az expressivity`."""
+    """A score by a short name: `az trainability`."""
     spec = parts.spec_of(metric)
     ((name, options),) = (spec or {type(metric).__name__: {}}).items()
     words = [str(value) for key, value in options.items() if isinstance(value, str) and key != "init"]
